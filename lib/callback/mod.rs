@@ -1,0 +1,1 @@
+//! Gateways' messages: verified, stored, applied.

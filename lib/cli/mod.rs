@@ -1,0 +1,1 @@
+//! The operator's command line, and how each process is put together from its parts.

@@ -1,0 +1,1 @@
+//! Consumed records that could not be processed.

@@ -1,0 +1,1 @@
+//! The whole fleet in one process, and the local servers it stands on.

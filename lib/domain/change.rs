@@ -1,0 +1,108 @@
+//! A step of a payment as one value: everything that is committed together when it is taken.
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::event::Emission;
+use super::ids::Operation;
+use super::posting::Posting;
+use super::transaction::{AttemptState, Status, Substatus};
+
+/// Who caused a step.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Actor {
+    Client,
+    Worker,
+    Callback,
+    Reconciler,
+    Timer,
+    Operator,
+}
+
+impl Actor {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Client => "client",
+            Self::Worker => "worker",
+            Self::Callback => "callback",
+            Self::Reconciler => "reconciler",
+            Self::Timer => "timer",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Reason {
+    pub code: String,
+    pub message: String,
+    pub gateway_code: Option<String>,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct NextAction {
+    pub redirect_url: String,
+    pub expires_at: Option<OffsetDateTime>,
+}
+
+/// What the step writes about the attempt it concerns: a new row, or the news about one that stands.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct AttemptChange {
+    pub id: Uuid,
+    pub number: i16,
+    pub round: i16,
+    pub gateway: String,
+    pub state: AttemptState,
+    /// None keeps what is stored.
+    pub reference: Option<String>,
+    pub gateway_code: Option<String>,
+    pub gateway_text: Option<String>,
+    /// Some sets the count of "no such payment" and its time (now); None keeps both.
+    pub not_found: Option<i16>,
+}
+
+/// What the step writes about an operation.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum OperationChange {
+    /// It may be sent from now on, for this long: a new row with calls = 1, or calls + 1 on the one that stands.
+    MayBeSent { kind: Operation, for_at_most: Duration },
+    /// Another took over while it may still be under way: calls + 1, `send_by` stays.
+    TakenOver { kind: Operation },
+    /// It was answered.
+    Answered { kind: Operation, outcome: &'static str },
+}
+
+/// Committed as one: it happens only if the transaction still stands at `expected_version`, and no step had this cause before.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Change {
+    pub transaction_id: Uuid,
+    pub expected_version: i64,
+    pub cause: String,
+    pub actor: Actor,
+    pub from: Status,
+    pub to: Status,
+    pub substatus: Option<Substatus>,
+    pub reason: Option<Reason>,
+    pub gateway: String,
+    pub attempt: i16,
+    pub round: i16,
+    /// Kept only in `requires_action`; any other status clears it.
+    pub next_action: Option<NextAction>,
+    /// Position in the query schedule after this step.
+    pub asks: i16,
+    /// When the fleet looks again, from the commit on. None: never by itself.
+    pub due_in: Option<Duration>,
+    pub attempt_change: Option<AttemptChange>,
+    pub operation_change: Option<OperationChange>,
+    pub postings: Vec<Posting>,
+    /// What the account's owner was assumed to owe when the postings were made up; the step misses if it is otherwise.
+    pub expected_owed: Option<i64>,
+    /// On payments.events: every step says so.
+    pub event: Emission,
+    /// What a worker must do next.
+    pub command: Option<Emission>,
+    /// The stored callback that this step applies.
+    pub callback: Option<Uuid>,
+}

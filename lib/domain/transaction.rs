@@ -1,0 +1,293 @@
+//! A payment as the rules see it: where it stands, and what was tried at which gateway.
+//!
+//! ```text
+//! created ─▶ submitting ─▶ awaiting_gateway ─┬▶ succeeded ─▶ reversed
+//!    │  ▲        │  │  └─▶ requires_action ──┼▶ failed
+//!    │  └────────┘  └────▶ unknown ──────────┤
+//!    └▶ cancelled, failed (not_sent)         └▶ review (a human decides); requires_action ─▶ expired
+//! ```
+
+use serde::{Deserialize, Serialize};
+use std::str::FromStr;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::destination::DestinationKind;
+use super::ids::{Kind, Operation};
+use super::money::Money;
+
+/// Where a payment stands. The database's word; [`Status::public`] gives the API's.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Created,
+    Submitting,
+    AwaitingGateway,
+    RequiresAction,
+    Unknown,
+    Succeeded,
+    Failed,
+    Cancelled,
+    Expired,
+    Review,
+    Reversed,
+}
+
+impl Status {
+    pub const ALL: [Self; 11] = [
+        Self::Created,
+        Self::Submitting,
+        Self::AwaitingGateway,
+        Self::RequiresAction,
+        Self::Unknown,
+        Self::Succeeded,
+        Self::Failed,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Review,
+        Self::Reversed,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Submitting => "submitting",
+            Self::AwaitingGateway => "awaiting_gateway",
+            Self::RequiresAction => "requires_action",
+            Self::Unknown => "unknown",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Review => "review",
+            Self::Reversed => "reversed",
+        }
+    }
+
+    /// (status, substatus) as the API shows them; a failed or reversed payment shows its own substatus instead.
+    pub fn public(self) -> (&'static str, Option<&'static str>) {
+        match self {
+            Self::Created => ("created", Some("queued")),
+            Self::Submitting => ("processing", Some("submitting")),
+            Self::AwaitingGateway => ("processing", Some("awaiting_gateway")),
+            Self::Unknown => ("processing", Some("unknown")),
+            Self::RequiresAction => ("requires_action", Some("awaiting_customer")),
+            other => (other.as_str(), None),
+        }
+    }
+
+    /// No step follows by itself. `review` is not final: a human decides.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired | Self::Reversed)
+    }
+
+    /// The money of a withdrawal is still set aside.
+    pub fn holds(self) -> bool {
+        !self.is_final()
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("`{0}` is not a known value of this column")]
+pub struct UnknownWord(pub String);
+
+impl FromStr for Status {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|status| status.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
+    }
+}
+
+/// Why a payment failed, or how it was taken back.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Substatus {
+    Declined,
+    Rejected,
+    NotExecuted,
+    NotSent,
+    Chargeback,
+    Returned,
+}
+
+impl Substatus {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Rejected => "rejected",
+            Self::NotExecuted => "not_executed",
+            Self::NotSent => "not_sent",
+            Self::Chargeback => "chargeback",
+            Self::Returned => "returned",
+        }
+    }
+}
+
+impl FromStr for Substatus {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        [Self::Declined, Self::Rejected, Self::NotExecuted, Self::NotSent, Self::Chargeback, Self::Returned]
+            .into_iter()
+            .find(|substatus| substatus.as_str() == text)
+            .ok_or_else(|| UnknownWord(text.to_owned()))
+    }
+}
+
+/// One of a payment's tries, as far as we know.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptState {
+    Open,
+    Accepted,
+    NeedsCustomer,
+    Approved,
+    Succeeded,
+    Declined,
+    Rejected,
+    Unreachable,
+    Later,
+    Unknown,
+    NotExecuted,
+    Expired,
+}
+
+impl AttemptState {
+    pub const ALL: [Self; 12] = [
+        Self::Open,
+        Self::Accepted,
+        Self::NeedsCustomer,
+        Self::Approved,
+        Self::Succeeded,
+        Self::Declined,
+        Self::Rejected,
+        Self::Unreachable,
+        Self::Later,
+        Self::Unknown,
+        Self::NotExecuted,
+        Self::Expired,
+    ];
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Open => "open",
+            Self::Accepted => "accepted",
+            Self::NeedsCustomer => "needs_customer",
+            Self::Approved => "approved",
+            Self::Succeeded => "succeeded",
+            Self::Declined => "declined",
+            Self::Rejected => "rejected",
+            Self::Unreachable => "unreachable",
+            Self::Later => "later",
+            Self::Unknown => "unknown",
+            Self::NotExecuted => "not_executed",
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The payment certainly never reached the gateway's books by this attempt.
+    pub fn is_definitely_refused(self) -> bool {
+        matches!(self, Self::Rejected | Self::Unreachable | Self::Later)
+    }
+}
+
+impl FromStr for AttemptState {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|state| state.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
+    }
+}
+
+/// An act on an attempt that may move money, and how often its bytes may have left.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct OperationState {
+    pub kind: Operation,
+    /// Times that it may have been sent, take-overs included. Above 1, a refusal proves nothing.
+    pub calls: i16,
+    pub send_by: OffsetDateTime,
+    pub answered: bool,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Attempt {
+    pub id: Uuid,
+    pub number: i16,
+    pub round: i16,
+    pub gateway: String,
+    pub state: AttemptState,
+    pub reference: Option<String>,
+    /// How many times the gateway, asked, did not know the payment, each at least one settle window after the one before.
+    pub not_found: i16,
+    pub not_found_at: Option<OffsetDateTime>,
+    pub created_at: OffsetDateTime,
+    pub operations: Vec<OperationState>,
+}
+
+impl Attempt {
+    pub fn operation(&self, kind: Operation) -> Option<&OperationState> {
+        self.operations.iter().find(|operation| operation.kind == kind)
+    }
+
+    /// The last moment at which bytes of any call of this attempt may leave us.
+    pub fn last_send_by(&self) -> Option<OffsetDateTime> {
+        self.operations.iter().map(|operation| operation.send_by).max()
+    }
+}
+
+/// A transaction as it stands in the database, with its attempts in order.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Transaction {
+    pub id: Uuid,
+    pub kind: Kind,
+    pub user_id: Uuid,
+    pub account_id: i64,
+    /// What the account's owner owes at the moment of reading; a credit repays it first.
+    pub owed: i64,
+    pub money: Money,
+    pub country: String,
+    pub pinned_gateway: Option<String>,
+    pub destination_kind: Option<DestinationKind>,
+    pub return_url: Option<String>,
+    pub status: Status,
+    pub substatus: Option<Substatus>,
+    pub gateway: String,
+    /// Number of the current attempt, 0 before the first.
+    pub attempt: i16,
+    pub round: i16,
+    pub next_action_url: Option<String>,
+    pub next_action_expires_at: Option<OffsetDateTime>,
+    pub version: i64,
+    /// Questions asked since the status last changed: the position in the gateway's query schedule.
+    pub asks: i16,
+    pub submit_until: OffsetDateTime,
+    pub created_at: OffsetDateTime,
+    pub attempts: Vec<Attempt>,
+}
+
+impl Transaction {
+    pub fn current_attempt(&self) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.number == self.attempt)
+    }
+
+    pub fn attempt_by_id(&self, id: Uuid) -> Option<&Attempt> {
+        self.attempts.iter().find(|attempt| attempt.id == id)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_status_reads_back_from_its_column() {
+        for status in Status::ALL {
+            assert_eq!(status.as_str().parse(), Ok(status));
+        }
+        for state in AttemptState::ALL {
+            assert_eq!(state.as_str().parse(), Ok(state));
+        }
+        assert!("paid".parse::<Status>().is_err());
+    }
+}

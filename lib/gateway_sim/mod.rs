@@ -1,0 +1,1 @@
+//! Simulated gateways: a server of its own, with its own charge log.

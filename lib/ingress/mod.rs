@@ -1,0 +1,1 @@
+//! HTTP in: requests become transactions, in one commit.

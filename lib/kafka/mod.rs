@@ -1,0 +1,1 @@
+//! The edge to Kafka: topics, producer, consumer, the embedded broker.

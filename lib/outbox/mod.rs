@@ -1,0 +1,1 @@
+//! The outbox table's acts: append, read, checkpoint, rotate; and the doorbell.

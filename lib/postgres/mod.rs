@@ -1,0 +1,89 @@
+//! The edge to PostgreSQL: settings, pools, connections of one's own, the database's clock.
+
+pub mod clock;
+pub mod combiner;
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
+use sqlx::{ConnectOptions, Connection};
+
+/// The schema that this program expects.
+pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `postgres://payfleet_app@host:port/database`: the application's role, which cannot rewrite history.
+    pub url: String,
+    /// Connections of the shared pool; the hot paths own theirs beside it.
+    pub pool: u32,
+    /// How long a request waits for a connection of the pool.
+    pub acquire_ms: u64,
+    /// A statement that runs longer is ended by the server.
+    pub statement_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            url: "postgres://payfleet_app@127.0.0.1:5432/payfleet".into(),
+            pool: 8,
+            acquire_ms: 2_000,
+            statement_ms: 10_000,
+        }
+    }
+}
+
+impl Settings {
+    /// Session settings of every connection: a session forgotten inside a transaction, or a runaway statement, ends by itself.
+    fn options(&self, application: &str) -> Result<PgConnectOptions, sqlx::Error> {
+        let options: PgConnectOptions = self.url.parse()?;
+        Ok(options
+            .application_name(application)
+            .options([
+                ("idle_in_transaction_session_timeout", "10000".to_owned()),
+                ("statement_timeout", self.statement_ms.to_string()),
+                ("lock_timeout", "5000".to_owned()),
+            ])
+            .disable_statement_logging())
+    }
+
+    /// A pool that connects when first used.
+    pub fn lazy_pool(&self, application: &str) -> Result<PgPool, sqlx::Error> {
+        Ok(PgPoolOptions::new()
+            .max_connections(self.pool)
+            .acquire_timeout(Duration::from_millis(self.acquire_ms))
+            .connect_lazy_with(self.options(application)?))
+    }
+
+    /// A connection of one's own.
+    pub async fn connect(&self, application: &str) -> Result<PgConnection, sqlx::Error> {
+        PgConnection::connect_with(&self.options(application)?).await
+    }
+}
+
+/// The connection itself is lost or cannot be made; whether the statement took effect is not known.
+pub fn is_connection_error(error: &sqlx::Error) -> bool {
+    match error {
+        sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
+        // 57P01..05: the server ends the session; 08: connection exceptions; 53300: no connection left.
+        sqlx::Error::Database(database) => {
+            database.code().is_some_and(|code| code.starts_with("08") || (code.starts_with("57P")) || code == "53300")
+        }
+        _ => false,
+    }
+}
+
+/// The statement was rolled back for a reason that lies in the moment: run it again.
+pub fn is_transient(error: &sqlx::Error) -> bool {
+    let code = error.as_database_error().and_then(|database| database.code());
+    // deadlock, serialisation failure, lock not available, statement timeout
+    matches!(code.as_deref(), Some("40P01" | "40001" | "55P03" | "57014"))
+}
+
+/// The name of the violated constraint, for the owning table's module to match on.
+pub fn violated_constraint(error: &sqlx::Error) -> Option<&str> {
+    error.as_database_error().and_then(|database| database.constraint())
+}

@@ -1,0 +1,1 @@
+//! Whatever is due is looked at again.

@@ -1,0 +1,1 @@
+//! Account data at rest: AES-256-GCM, key id beside it.

@@ -1,0 +1,3 @@
+//! The process shell: configuration, telemetry, health, shutdown. Imports nothing of ours.
+
+pub mod secret;

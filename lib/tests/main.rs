@@ -1,0 +1,22 @@
+//! The guarantees of payfleet, tested on real PostgreSQL, Redis and Kafka. `make test` starts the servers and runs them.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails where it stands")]
+
+mod harness;
+
+mod callback;
+mod dead_letters;
+mod fleet;
+mod gateways;
+mod idempotency;
+mod ingress;
+mod kafka;
+mod outbox;
+mod readme;
+mod reconciler;
+mod redis;
+mod relay;
+mod settlement;
+mod simulator;
+mod tidy;
+mod verify;
+mod worker;

@@ -1,0 +1,1 @@
+//! The transactions table and what belongs to it: transitions, attempts, operations, idempotency keys.

@@ -1,0 +1,1 @@
+//! Commands into calls at gateways.
