@@ -81,6 +81,24 @@ impl Status {
         matches!(self, Self::Succeeded | Self::Failed | Self::Cancelled | Self::Expired | Self::Reversed)
     }
 
+    /// The legal steps. A step may also leave the status as it is, to record what was learned or asked.
+    /// The database holds the same list (`transitions_legal`).
+    pub fn may_become(self, next: Self) -> bool {
+        use Status::*;
+        match self {
+            Created => matches!(next, Created | Submitting | Cancelled | Failed),
+            Submitting => !matches!(next, Cancelled | Expired | Reversed),
+            AwaitingGateway => matches!(next, AwaitingGateway | RequiresAction | Succeeded | Failed | Review),
+            RequiresAction => !matches!(next, Created | Unknown | Cancelled | Reversed),
+            Unknown => !matches!(next, Created | Cancelled | Expired | Reversed),
+            Succeeded => matches!(next, Succeeded | Reversed | Review),
+            Failed => matches!(next, Failed | Succeeded | Review),
+            Expired => matches!(next, Expired | Succeeded | Review),
+            Review => matches!(next, Review | Succeeded | Failed | Reversed),
+            Cancelled | Reversed => false,
+        }
+    }
+
     /// The money of a withdrawal is still set aside.
     pub fn holds(self) -> bool {
         !self.is_final()
@@ -289,5 +307,35 @@ mod tests {
             assert_eq!(state.as_str().parse(), Ok(state));
         }
         assert!("paid".parse::<Status>().is_err());
+    }
+
+    /// The pairs that the CHECK `transitions_legal` lists, read out of the migration.
+    fn pairs_of_the_database() -> Vec<(Status, Status)> {
+        let migration = include_str!("../../migrations/0004_transactions.sql");
+        let (_, check) = migration.split_once("CONSTRAINT transitions_legal CHECK").unwrap();
+        let (cases, _) = check.split_once("ELSE").unwrap();
+        let words = |text: &str| -> Vec<Status> {
+            text.split('\'').skip(1).step_by(2).map(|word| word.parse().unwrap()).collect()
+        };
+        cases
+            .split("WHEN")
+            .skip(1)
+            .flat_map(|case| {
+                let (from, to) = case.split_once("THEN").unwrap();
+                let from = words(from)[0];
+                words(to).into_iter().map(move |to| (from, to))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_rules_and_the_database_know_the_same_legal_steps() {
+        let listed = pairs_of_the_database();
+        assert!(listed.len() > 30, "{listed:?}");
+        for from in Status::ALL {
+            for to in Status::ALL {
+                assert_eq!(from.may_become(to), listed.contains(&(from, to)), "{from:?} → {to:?}");
+            }
+        }
     }
 }
