@@ -1,1 +1,4 @@
 //! Simulated gateways: a server of its own, with its own charge log.
+
+pub mod charge_log;
+pub mod vendor;
