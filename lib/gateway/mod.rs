@@ -3,6 +3,11 @@
 //! An adapter turns a payment into the gateway's own requests and every answer into one [`Outcome`]; it decides nothing and
 //! stores nothing. Adding a gateway is adding a folder and a line in [`Gateways`]'s construction.
 
+pub mod bank;
+pub mod paypal;
+mod settings;
+pub mod stripe;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,6 +21,8 @@ use crate::domain::destination::{Destination, DestinationKind};
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
 use crate::domain::outcome::{Notice, Outcome};
+
+pub use settings::{Limits, Settings};
 
 /// A payment as an adapter needs it to build a request.
 #[derive(Clone, Debug)]
@@ -34,6 +41,8 @@ pub struct Payment {
     pub reference: Option<String>,
     /// When the attempt was committed, by the database's clock: the beginning of any listing window.
     pub attempted_at: OffsetDateTime,
+    /// The last moment at which bytes of any call of this attempt may have left, by the database's clock: its end.
+    pub last_send_by: OffsetDateTime,
 }
 
 impl Payment {
@@ -81,8 +90,11 @@ pub trait Gateway: Send + Sync {
     /// Kinds of destination that it can pay to.
     fn pays_to(&self) -> &'static [DestinationKind];
 
-    /// How long this gateway honours an idempotency key after first seeing it.
-    fn key_lifetime(&self) -> Duration;
+    /// How long one call may take from now to its answer: what a worker makes the [`Deadline`] from, and what it commits before.
+    fn call_limit(&self) -> Duration;
+
+    /// How long this gateway honours the idempotency key of such a payment after first seeing it.
+    fn key_lifetime(&self, kind: Kind) -> Duration;
 
     /// Sends the payment. Sent again with the same attempt it is the same payment.
     async fn create(&self, payment: &Payment, deadline: Deadline) -> Outcome;

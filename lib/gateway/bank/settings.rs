@@ -1,0 +1,42 @@
+use serde::{Deserialize, Serialize};
+
+use crate::gateway::Limits;
+use crate::service::secret::Secret;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// The bank's SOAP endpoint: every message is posted to exactly this URL.
+    pub base_url: String,
+    /// HTTP Basic authentication.
+    pub username: String,
+    pub password: Secret,
+    /// The Standard Webhooks secret: `whsec_` and the key in base64.
+    pub callback_key: Secret,
+    /// The one before or after it, while the two are being rotated. Empty: none.
+    pub other_callback_key: Secret,
+    /// The account that withdrawals leave from and deposits arrive at, its owner's name, and the bank's BIC.
+    pub account_iban: String,
+    pub account_owner: String,
+    pub account_bic: String,
+    /// How long the bank recognises a MsgId that it has seen.
+    pub key_lifetime_s: u64,
+    pub limits: Limits,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            base_url: "http://127.0.0.1:15010/bank".into(),
+            username: String::new(),
+            password: Secret::default(),
+            callback_key: Secret::default(),
+            other_callback_key: Secret::default(),
+            account_iban: String::new(),
+            account_owner: String::new(),
+            account_bic: String::new(),
+            key_lifetime_s: 30 * 24 * 3_600,
+            limits: Limits::default(),
+        }
+    }
+}

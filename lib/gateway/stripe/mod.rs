@@ -1,0 +1,5 @@
+//! Stripe: deposits are PaymentIntents, withdrawals are Payouts.
+
+mod settings;
+
+pub use settings::Settings;
