@@ -1,3 +1,9 @@
 //! The process shell: configuration, telemetry, health, shutdown. Imports nothing of ours.
 
+pub mod config;
+pub mod health;
+pub mod instance;
+pub mod process;
 pub mod secret;
+pub mod shutdown;
+pub mod telemetry;

@@ -1,0 +1,149 @@
+//! How a process ends.
+//!
+//! ```text
+//! running ──SIGTERM, SIGINT──▶ stopping ──all tasks done──▶ exit 0
+//!    │                            ├──deadline over──▶ exit 1, naming what was left
+//!    │                            └──second signal──▶ exit 130 at once
+//!    └──a task fails, panics, or ends unasked──▶ stopping, then exit 1
+//! ```
+//! Stopping is a [`CancellationToken`] that tasks race against *waiting*, never against a claim, a call or a commit.
+//!
+//! If it dies here: every promise is already in PostgreSQL; an unclean end costs repeats, never a payment.
+
+use std::fmt::Display;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// The exit code of a process that was told twice to stop (128 + SIGINT).
+pub const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// The life of one process: what it waits for when it ends, and why it ended.
+#[derive(Clone, Default)]
+pub struct Lifetime {
+    pub stop: CancellationToken,
+    pub tasks: TaskTracker,
+    failure: Arc<Mutex<Option<String>>>,
+}
+
+/// How a life ended.
+#[derive(Debug, PartialEq, Eq)]
+pub enum End {
+    /// Asked to stop, and everything was finished.
+    Clean,
+    /// A part could not go on; the first one's reason.
+    Failed(String),
+    /// Asked to stop, but this many tasks were still at work when the deadline was over.
+    Overdue(usize),
+}
+
+impl Lifetime {
+    /// Stops on SIGTERM or SIGINT; a second one ends the process at once.
+    pub fn heed_signals(&self) -> std::io::Result<()> {
+        let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+        let stop = self.stop.clone();
+        // Not tracked: it waits for a second signal for as long as the process lives.
+        tokio::spawn(async move {
+            let name = tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
+            tracing::info!(signal = name, "stopping: finishing what is under way (a second signal ends at once)");
+            stop.cancel();
+            tokio::select! { _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            tracing::warn!("second signal: ending at once");
+            std::process::exit(EXIT_SECOND_SIGNAL);
+        });
+        Ok(())
+    }
+
+    /// Runs a part without which the process is of no use: if it fails, panics or ends unasked, the process stops.
+    pub fn spawn<E: Display + Send + 'static>(
+        &self,
+        part: &'static str,
+        run: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        let life = self.clone();
+        let running = tokio::spawn(run);
+        self.tasks.spawn(async move {
+            match running.await {
+                Ok(Ok(())) if life.stop.is_cancelled() => tracing::debug!(part, "stopped"),
+                Ok(Ok(())) => life.fail(part, "ended without having been asked to"),
+                Ok(Err(error)) => life.fail(part, &error.to_string()),
+                Err(panic) => life.fail(part, &panic.to_string()),
+            }
+        });
+    }
+
+    /// Stops the process because a part cannot go on.
+    pub fn fail(&self, part: &str, reason: &str) {
+        tracing::error!(part, reason, "a part cannot go on: stopping the process");
+        let mut failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner);
+        failure.get_or_insert_with(|| format!("{part}: {reason}"));
+        drop(failure);
+        self.stop.cancel();
+    }
+
+    /// Waits until the process is to stop, then for its tasks, but no longer than `limit`.
+    pub async fn end(self, limit: Duration) -> End {
+        self.stop.cancelled().await;
+        self.tasks.close();
+        let drained = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
+        match (failure, drained) {
+            (Some(reason), _) => End::Failed(reason),
+            (None, true) => End::Clean,
+            (None, false) => End::Overdue(self.tasks.len()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    #[tokio::test]
+    async fn a_panicking_part_stops_the_process_as_failed() {
+        let life = Lifetime::default();
+        life.spawn("relay", async {
+            assert!(std::hint::black_box(false), "broken");
+            Ok::<(), std::io::Error>(())
+        });
+        assert!(matches!(life.end(LIMIT).await, End::Failed(reason) if reason.starts_with("relay: ")));
+    }
+
+    #[tokio::test]
+    async fn a_part_that_ends_unasked_or_fails_stops_the_process_as_failed() {
+        let life = Lifetime::default();
+        life.spawn("worker", async { Ok::<(), std::io::Error>(()) });
+        assert_eq!(life.end(LIMIT).await, End::Failed("worker: ended without having been asked to".into()));
+        let life = Lifetime::default();
+        life.spawn("worker", async { Err("no way") });
+        assert_eq!(life.end(LIMIT).await, End::Failed("worker: no way".into()));
+    }
+
+    #[tokio::test]
+    async fn what_is_under_way_is_finished_before_a_clean_end() {
+        let (life, done) = (Lifetime::default(), Arc::new(Mutex::new(false)));
+        let (stop, finished) = (life.stop.clone(), Arc::clone(&done));
+        life.spawn("ingress", async move {
+            stop.cancelled().await;
+            tokio::task::yield_now().await;
+            *finished.lock().unwrap() = true;
+            Ok::<(), std::io::Error>(())
+        });
+        life.stop.cancel();
+        assert_eq!(life.end(LIMIT).await, End::Clean);
+        assert!(*done.lock().unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_never_ends_is_overdue() {
+        let life = Lifetime::default();
+        life.tasks.spawn(std::future::pending::<()>());
+        life.stop.cancel();
+        assert_eq!(life.end(Duration::from_millis(5)).await, End::Overdue(1));
+    }
+}
