@@ -1,1 +1,5 @@
-//! The outbox table's acts: append, read, checkpoint, rotate; and the doorbell.
+//! The outbox: what the fleet has decided to tell Kafka, committed with the change that decided it. Rows are only appended; relays
+//! find new ones by comparing snapshots, and whole slots of the ring are truncated once every lane has passed them.
+
+pub mod doorbell;
+pub mod ticks;
