@@ -17,6 +17,8 @@ CREATE TABLE transactions (
     return_url             text,
     client_reference       text,
     metadata               json,
+    -- W3C trace context of the request that made it: every record about the payment carries it, so that one trace tells its whole story.
+    traceparent            text,
     -- the part that moves
     status                 text        NOT NULL CONSTRAINT transactions_status_known CHECK (status IN
                                            ('created', 'submitting', 'awaiting_gateway', 'requires_action', 'unknown',
@@ -84,6 +86,8 @@ CREATE TABLE transitions (
     command_seq    bigint,
     command_hash   bytea,
     command_topic  text,
+    -- Tells whether a lane's cursor has passed this step's outbox rows: a command is sent again only after that.
+    xid            xid8        NOT NULL DEFAULT pg_current_xact_id(),
     at             timestamptz NOT NULL DEFAULT clock_timestamp(),
     CONSTRAINT transitions_pkey PRIMARY KEY (transaction_id, version),
     CONSTRAINT transitions_effect_once_per_cause UNIQUE (transaction_id, cause),
@@ -91,7 +95,7 @@ CREATE TABLE transitions (
     CONSTRAINT transitions_first_is_created CHECK ((version = 1) = (from_status IS NULL)),
     CONSTRAINT transitions_legal CHECK (
         CASE from_status
-            WHEN 'created'          THEN to_status IN ('created', 'submitting', 'cancelled', 'failed')
+            WHEN 'created'          THEN to_status IN ('created', 'submitting', 'cancelled', 'failed', 'review')
             WHEN 'submitting'       THEN to_status IN ('created', 'submitting', 'awaiting_gateway', 'requires_action', 'unknown',
                                                        'succeeded', 'failed', 'review')
             WHEN 'awaiting_gateway' THEN to_status IN ('awaiting_gateway', 'requires_action', 'succeeded', 'failed', 'review')

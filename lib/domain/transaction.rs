@@ -12,6 +12,7 @@ use std::str::FromStr;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::change::{AttemptChange, Change, OperationChange};
 use super::destination::DestinationKind;
 use super::ids::{Kind, Operation};
 use super::money::Money;
@@ -225,7 +226,6 @@ pub struct OperationState {
     /// Times that it may have been sent, take-overs included. Above 1, a refusal proves nothing.
     pub calls: i16,
     pub send_by: OffsetDateTime,
-    pub answered: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -287,6 +287,66 @@ pub struct Transaction {
 impl Transaction {
     pub fn current_attempt(&self) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
+    }
+
+    /// The payment as it stands once `change` is committed; the few times that only the database knows are taken as `now`.
+    pub fn after(&self, change: &Change, now: OffsetDateTime) -> Self {
+        let mut next = self.clone();
+        next.status = change.to;
+        next.substatus = change.substatus;
+        next.gateway.clone_from(&change.gateway);
+        next.attempt = change.attempt;
+        next.round = change.round;
+        next.next_action_url = change.next_action.as_ref().map(|action| action.redirect_url.clone());
+        next.next_action_expires_at = change.next_action.as_ref().and_then(|action| action.expires_at);
+        next.version += 1;
+        next.asks = change.asks;
+        if let Some(news) = &change.attempt_change {
+            next.take_attempt(news, change.operation_change.as_ref(), now);
+        }
+        next
+    }
+
+    fn take_attempt(&mut self, news: &AttemptChange, operation: Option<&OperationChange>, now: OffsetDateTime) {
+        if self.attempt_by_id(news.id).is_none() {
+            self.attempts.push(Attempt {
+                id: news.id,
+                number: news.number,
+                round: news.round,
+                gateway: news.gateway.clone(),
+                state: news.state,
+                reference: None,
+                not_found: 0,
+                not_found_at: None,
+                created_at: now,
+                operations: Vec::new(),
+            });
+        }
+        let Some(attempt) = self.attempts.iter_mut().find(|attempt| attempt.id == news.id) else { return };
+        attempt.state = news.state;
+        if let Some(reference) = &news.reference {
+            attempt.reference = Some(reference.clone());
+        }
+        if let Some(count) = news.not_found {
+            attempt.not_found = count;
+            attempt.not_found_at = Some(now);
+        }
+        let standing = |attempt: &mut Attempt, kind: Operation| attempt.operations.iter().position(|o| o.kind == kind);
+        match operation {
+            Some(OperationChange::MayBeSent { kind, for_at_most }) => match standing(attempt, *kind) {
+                Some(index) => {
+                    attempt.operations[index].calls += 1;
+                    attempt.operations[index].send_by = now + *for_at_most;
+                }
+                None => attempt.operations.push(OperationState { kind: *kind, calls: 1, send_by: now + *for_at_most }),
+            },
+            Some(OperationChange::TakenOver { kind }) => {
+                if let Some(index) = standing(attempt, *kind) {
+                    attempt.operations[index].calls += 1;
+                }
+            }
+            Some(OperationChange::Answered { .. }) | None => {}
+        }
     }
 
     pub fn attempt_by_id(&self, id: Uuid) -> Option<&Attempt> {

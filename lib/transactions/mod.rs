@@ -1,1 +1,7 @@
 //! The transactions table and what belongs to it: transitions, attempts, operations, idempotency keys.
+//!
+//! Steps are taken by `settlement`, in one statement over all tables concerned; here stand acceptance, reading, and the small acts
+//! beside a step.
+
+pub mod acts;
+pub mod load;

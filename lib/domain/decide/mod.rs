@@ -1,1 +1,105 @@
 //! What follows from what happened: the state machine.
+//!
+//! Three questions are asked of it, all pure: may this command be carried out ([`begin::begin`]), what follows from news of a gateway
+//! ([`news::learn`]), and what is to be done with a payment that has fallen due ([`due::fell_due`]). Each answers with a
+//! [`Change`] for `settlement` to commit, or with the reason why nothing follows.
+//!
+//! The rules that money hangs on:
+//! * intent is committed before any act outside: a call is allowed only by a committed change to `submitting`;
+//! * a refusal is definite only for the only call of an operation; otherwise the outcome is unknown, and the gateway is asked;
+//! * a hold is released only on a final answer of the gateway, never on a time-out;
+//! * news of an older attempt never moves a newer one; a success on it means a human must look.
+
+pub mod begin;
+mod build;
+pub mod due;
+pub mod news;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use time::OffsetDateTime;
+
+use super::change::{AttemptChange, Change};
+use super::route::{GatewayState, Next, next};
+use super::transaction::{Attempt, Transaction};
+
+/// The times that govern a payment at its gateway.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Policy {
+    /// From committing the intent to the last moment at which its bytes may leave.
+    pub send_within: Duration,
+    /// From committing the intent to the end of the call. Nobody else acts on the attempt before it, plus `margin`.
+    pub call_within: Duration,
+    pub margin: Duration,
+    /// When a payment that the gateway may know of is asked about, counted from the last change or question.
+    pub schedule: Vec<Duration>,
+    /// How long a gateway may take until a payment that it has got shows up when asked.
+    pub settle_window: Duration,
+    /// How long the gateway honours an idempotency key.
+    pub key_lifetime: Duration,
+    /// First and longest wait of a payment that could not be sent yet.
+    pub retry_first: Duration,
+    pub retry_longest: Duration,
+}
+
+impl Policy {
+    /// When to ask after `asks` questions; None when the schedule is used up.
+    pub fn ask_in(&self, asks: i16) -> Option<Duration> {
+        self.schedule.get(usize::try_from(asks).unwrap_or(0)).copied()
+    }
+
+    /// Doubling from `retry_first` to `retry_longest`.
+    pub fn retry_in(&self, tries: i16) -> Duration {
+        let doublings = u32::try_from(tries).unwrap_or(0).min(20);
+        self.retry_first.saturating_mul(2_u32.saturating_pow(doublings)).min(self.retry_longest)
+    }
+}
+
+/// What a decision may know beside the payment itself.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'a> {
+    /// The database's time.
+    pub now: OffsetDateTime,
+    pub policy: &'a Policy,
+    /// The gateways that may carry this payment, in order.
+    pub candidates: &'a [&'a str],
+    pub gateways: &'a [GatewayState],
+}
+
+impl<'a> Context<'a> {
+    /// Where the payment goes next, given its definite refusals so far; `latest` is one that is not stored yet.
+    fn next_route(&self, transaction: &Transaction, latest: Option<&AttemptChange>) -> Next<'a> {
+        let mut attempts: Vec<Attempt> = transaction.attempts.clone();
+        if let Some(change) = latest
+            && let Some(attempt) = attempts.iter_mut().find(|attempt| attempt.id == change.id)
+        {
+            attempt.state = change.state;
+        }
+        next(self.candidates, self.gateways, &attempts, transaction.round)
+    }
+
+    fn past(&self, moment: OffsetDateTime, by: Duration) -> bool {
+        self.now >= moment + by
+    }
+}
+
+/// What follows.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Decision {
+    /// A step, to be committed.
+    Step(Box<Change>),
+    /// No step: look again later. Written only if the payment still stands at this version.
+    LookAgain { version: i64, due_in: Option<Duration>, asks: i16 },
+    /// No step: news about an attempt that does not move the payment is kept with the attempt.
+    Note(AttemptChange),
+    /// Nothing follows, for this reason.
+    Nothing(&'static str),
+}
+
+impl Decision {
+    fn step(change: Change) -> Self {
+        Self::Step(Box::new(change))
+    }
+}

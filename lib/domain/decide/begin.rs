@@ -1,0 +1,118 @@
+//! May this command be carried out? If so, the change that must be committed first.
+
+use uuid::Uuid;
+
+use super::build::{Step, attempt_now};
+use super::{Context, Decision};
+use crate::domain::change::{Actor, AttemptChange, Change, OperationChange};
+use crate::domain::event::{Act, Command};
+use crate::domain::ids::Operation;
+use crate::domain::route::Next;
+use crate::domain::transaction::{Attempt, AttemptState, Status, Transaction};
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Begin {
+    /// Commit this; only if it was applied, make the call.
+    Call { change: Box<Change>, attempt: Uuid, operation: Operation },
+    /// Ask the gateway about this attempt. Moves no money, so nothing has to be committed first.
+    Ask { attempt: Uuid },
+    /// No call: this follows instead.
+    Instead(Decision),
+}
+
+/// `fresh` is a new identifier: the attempt's, if one is made. A command whose attempt, gateway or version are not the
+/// payment's any more is moot; only a question is allowed at a later version, since it can do no harm and must not be lost.
+pub fn begin(transaction: &Transaction, command: &Command, fresh: Uuid, context: Context<'_>) -> Begin {
+    let moot = |why| Begin::Instead(Decision::Nothing(why));
+    if command.act == Act::Ask {
+        let asked = |attempt: &&Attempt| attempt.number == command.attempt && attempt.gateway == command.gateway;
+        return match transaction.attempts.iter().find(asked) {
+            Some(attempt) => Begin::Ask { attempt: attempt.id },
+            None => moot("there is no such attempt to ask about"),
+        };
+    }
+    if command.gateway != transaction.gateway {
+        return moot("the payment has gone to another gateway");
+    }
+    if command.version != transaction.version {
+        return moot("the payment has moved on since the command was given");
+    }
+    match (command.act, transaction.status) {
+        (Act::Create, Status::Created) if command.attempt == transaction.attempt + 1 => first_call(transaction, fresh, context),
+        (Act::Create, Status::Unknown) if command.attempt == transaction.attempt => {
+            call_again(transaction, Operation::Create, fresh, context)
+        }
+        (Act::Capture, Status::RequiresAction | Status::Unknown) if command.attempt == transaction.attempt => {
+            match transaction.current_attempt() {
+                Some(attempt) if attempt.state == AttemptState::Approved => {
+                    call_again(transaction, Operation::Capture, fresh, context)
+                }
+                _ => moot("the customer has not approved"),
+            }
+        }
+        _ => moot("the payment does not stand where the command wants it"),
+    }
+}
+
+fn first_call(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Begin {
+    if context.now >= transaction.submit_until {
+        return Begin::Instead(super::due::fell_due(transaction, true, context).into_decision());
+    }
+    let paused = context.gateways.iter().any(|gateway| gateway.name == transaction.gateway && gateway.paused);
+    if paused {
+        return Begin::Instead(reroute(transaction, fresh, context));
+    }
+    let attempt = AttemptChange {
+        id: fresh,
+        number: transaction.attempt + 1,
+        round: transaction.round,
+        gateway: transaction.gateway.clone(),
+        state: AttemptState::Open,
+        reference: None,
+        gateway_code: None,
+        gateway_text: None,
+        not_found: None,
+    };
+    let policy = context.policy;
+    let change = Step::new(transaction, Status::Submitting, format!("begin:create:{fresh}"), Actor::Worker)
+        .attempt_number(attempt.number)
+        .attempt(attempt)
+        .operation(OperationChange::MayBeSent { kind: Operation::Create, for_at_most: policy.send_within })
+        .due_in(Some(policy.call_within + policy.margin))
+        .done();
+    Begin::Call { change: Box::new(change), attempt: fresh, operation: Operation::Create }
+}
+
+/// The same operation with the same key once more, or a capture: the attempt stands already.
+fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, context: Context<'_>) -> Begin {
+    let Some(attempt) = transaction.current_attempt() else {
+        return Begin::Instead(Decision::Nothing("there is no attempt to go on with"));
+    };
+    let policy = context.policy;
+    let resend_ends = attempt.created_at + policy.key_lifetime;
+    if operation == Operation::Create && context.now + policy.call_within >= resend_ends {
+        return Begin::Instead(Decision::Nothing("the gateway may have forgotten the key"));
+    }
+    let change = Step::new(transaction, Status::Submitting, format!("begin:{}:{fresh}", operation.as_str()), Actor::Worker)
+        .attempt(attempt_now(attempt, attempt.state))
+        .operation(OperationChange::MayBeSent { kind: operation, for_at_most: policy.send_within })
+        .due_in(Some(policy.call_within + policy.margin))
+        .done();
+    Begin::Call { change: Box::new(change), attempt: attempt.id, operation }
+}
+
+/// The gateway is paused and nothing was sent: the next one, or wait.
+fn reroute(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Decision {
+    let cause = format!("reroute:{fresh}");
+    let step = Step::new(transaction, Status::Created, cause, Actor::Worker);
+    match context.next_route(transaction, None) {
+        Next::Try { gateway, round } => Decision::step(
+            step.route(gateway, round).command(Act::Create).due_in(Some(context.policy.retry_in(0))).done(),
+        ),
+        Next::Wait { .. } | Next::Nowhere => Decision::LookAgain {
+            version: transaction.version,
+            due_in: Some(context.policy.retry_in(transaction.asks)),
+            asks: transaction.asks.saturating_add(1),
+        },
+    }
+}
