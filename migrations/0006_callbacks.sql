@@ -14,7 +14,7 @@ CREATE TABLE callbacks (
     state_reason   text,
     tries          smallint    NOT NULL DEFAULT 0,
     due_at         timestamptz,
-    event_seq      bigint      NOT NULL,
+    -- Its record on payments.callbacks: the aggregate is the callback itself, and this its only event.
     event_hash     bytea       NOT NULL,
     received_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
     done_at        timestamptz,

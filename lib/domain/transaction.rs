@@ -87,7 +87,7 @@ impl Status {
     pub fn may_become(self, next: Self) -> bool {
         use Status::*;
         match self {
-            Created => matches!(next, Created | Submitting | Cancelled | Failed),
+            Created => matches!(next, Created | Submitting | Cancelled | Failed | Review),
             Submitting => !matches!(next, Cancelled | Expired | Reversed),
             AwaitingGateway => matches!(next, AwaitingGateway | RequiresAction | Succeeded | Failed | Review),
             RequiresAction => !matches!(next, Created | Unknown | Cancelled | Reversed),

@@ -1,1 +1,2 @@
 //! The only way an outcome is recorded.
+pub mod apply;

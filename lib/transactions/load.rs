@@ -19,7 +19,10 @@ fn corrupt(error: impl std::error::Error + Send + Sync + 'static) -> sqlx::Error
 ///
 /// Both statements run on one snapshot each: an attempt may be newer than its payment's row, never older. What is decided on
 /// such a mixture misses its version guard and is decided again.
-pub async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Transaction, OffsetDateTime)>, sqlx::Error> {
+pub async fn load(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<Vec<(Transaction, OffsetDateTime)>, sqlx::Error> {
     let rows = sqlx::query_file!("lib/transactions/sql/load.sql", ids).fetch_all(&mut *connection).await?;
     let mut attempts = load_attempts(connection, ids).await?;
     rows.into_iter()
@@ -53,7 +56,10 @@ pub async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<(Tr
         .collect()
 }
 
-async fn load_attempts(connection: &mut PgConnection, ids: &[Uuid]) -> Result<HashMap<Uuid, Vec<Attempt>>, sqlx::Error> {
+async fn load_attempts(
+    connection: &mut PgConnection,
+    ids: &[Uuid],
+) -> Result<HashMap<Uuid, Vec<Attempt>>, sqlx::Error> {
     let rows = sqlx::query_file!("lib/transactions/sql/load_attempts.sql", ids).fetch_all(connection).await?;
     let mut found: HashMap<Uuid, Vec<Attempt>> = HashMap::new();
     for row in rows {

@@ -38,7 +38,9 @@ pub fn begin(transaction: &Transaction, command: &Command, fresh: Uuid, context:
         return moot("the payment has moved on since the command was given");
     }
     match (command.act, transaction.status) {
-        (Act::Create, Status::Created) if command.attempt == transaction.attempt + 1 => first_call(transaction, fresh, context),
+        (Act::Create, Status::Created) if command.attempt == transaction.attempt + 1 => {
+            first_call(transaction, fresh, context)
+        }
         (Act::Create, Status::Unknown) if command.attempt == transaction.attempt => {
             call_again(transaction, Operation::Create, fresh, context)
         }
@@ -93,11 +95,12 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
     if operation == Operation::Create && context.now + policy.call_within >= resend_ends {
         return Begin::Instead(Decision::Nothing("the gateway may have forgotten the key"));
     }
-    let change = Step::new(transaction, Status::Submitting, format!("begin:{}:{fresh}", operation.as_str()), Actor::Worker)
-        .attempt(attempt_now(attempt, attempt.state))
-        .operation(OperationChange::MayBeSent { kind: operation, for_at_most: policy.send_within })
-        .due_in(Some(policy.call_within + policy.margin))
-        .done();
+    let change =
+        Step::new(transaction, Status::Submitting, format!("begin:{}:{fresh}", operation.as_str()), Actor::Worker)
+            .attempt(attempt_now(attempt, attempt.state))
+            .operation(OperationChange::MayBeSent { kind: operation, for_at_most: policy.send_within })
+            .due_in(Some(policy.call_within + policy.margin))
+            .done();
     Begin::Call { change: Box::new(change), attempt: attempt.id, operation }
 }
 

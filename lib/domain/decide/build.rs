@@ -19,10 +19,9 @@ pub(super) struct Step<'a> {
 impl<'a> Step<'a> {
     pub fn new(transaction: &'a Transaction, to: Status, cause: String, actor: Actor) -> Self {
         let next_action = match (to, &transaction.next_action_url) {
-            (Status::RequiresAction, Some(url)) => Some(NextAction {
-                redirect_url: url.clone(),
-                expires_at: transaction.next_action_expires_at,
-            }),
+            (Status::RequiresAction, Some(url)) => {
+                Some(NextAction { redirect_url: url.clone(), expires_at: transaction.next_action_expires_at })
+            }
             _ => None,
         };
         let change = Change {
@@ -157,7 +156,8 @@ impl<'a> Step<'a> {
             let current = (change.attempt + i16::from(makes_next), change.gateway.clone());
             let (attempt, gateway) = self.about.clone().unwrap_or(current);
             let topic = event::commands_of(&gateway);
-            let payload = event::to_payload(&Command { transaction_id: transaction.id, act, attempt, gateway, version });
+            let payload =
+                event::to_payload(&Command { transaction_id: transaction.id, act, attempt, gateway, version });
             Emission { topic, kind: event::kind::COMMAND, payload }
         });
         self.change.event.payload = payload;

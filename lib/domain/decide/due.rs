@@ -38,7 +38,11 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
             } else {
                 Due::Decided(Decision::step(
                     Step::new(transaction, Status::Review, cause(transaction), Actor::Timer)
-                        .reason("gateway_silent", "The gateway's query schedule is used up without a final answer.", None)
+                        .reason(
+                            "gateway_silent",
+                            "The gateway's query schedule is used up without a final answer.",
+                            None,
+                        )
                         .done(),
                 ))
             }
@@ -50,7 +54,11 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
             } else {
                 Due::Decided(Decision::step(
                     Step::new(transaction, Status::Review, cause(transaction), Actor::Timer)
-                        .reason("contradiction", "Contradicting messages, and the gateway gave no answer when asked.", None)
+                        .reason(
+                            "contradiction",
+                            "Contradicting messages, and the gateway gave no answer when asked.",
+                            None,
+                        )
                         .done(),
                 ))
             }
@@ -81,7 +89,9 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
     }
     let (gateway, round) = match context.next_route(transaction, None) {
         Next::Try { gateway, round } => (gateway, round),
-        Next::Wait { gateway, round } if !context.gateways.iter().any(|g| g.name == gateway && g.paused) => (gateway, round),
+        Next::Wait { gateway, round } if !context.gateways.iter().any(|g| g.name == gateway && g.paused) => {
+            (gateway, round)
+        }
         Next::Wait { .. } | Next::Nowhere => {
             return Decision::LookAgain { version: transaction.version, due_in: retry_in, asks };
         }

@@ -18,9 +18,14 @@ use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Trans
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
     /// `begun` is the version at which the call was allowed.
-    Call { operation: Operation, begun: i64 },
+    Call {
+        operation: Operation,
+        begun: i64,
+    },
     Answer,
-    Callback { id: Uuid },
+    Callback {
+        id: Uuid,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -178,11 +183,15 @@ impl<'a> Learner<'a> {
                 let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
                 Decision::step(step.reason("late_success", "The gateway executed it after all.", None).done())
             }
-            Status::Failed | Status::Expired if self.is_current() => {
-                self.review("late_success", "The gateway paid out after the hold was released.", AttemptState::Succeeded)
-            }
+            Status::Failed | Status::Expired if self.is_current() => self.review(
+                "late_success",
+                "The gateway paid out after the hold was released.",
+                AttemptState::Succeeded,
+            ),
             Status::Cancelled => self.note(AttemptState::Succeeded),
-            _ => self.review("second_success", "An attempt succeeded that was given up before.", AttemptState::Succeeded),
+            _ => {
+                self.review("second_success", "An attempt succeeded that was given up before.", AttemptState::Succeeded)
+            }
         }
     }
 
@@ -202,7 +211,9 @@ impl<'a> Learner<'a> {
         }
         match status {
             Status::Succeeded if by_callback => self.ask_first(),
-            Status::Succeeded => self.review("contradiction", "The gateway reports failure after success.", AttemptState::Declined),
+            Status::Succeeded => {
+                self.review("contradiction", "The gateway reports failure after success.", AttemptState::Declined)
+            }
             _ => self.confirmed(),
         }
     }
@@ -262,7 +273,13 @@ impl<'a> Learner<'a> {
         match self.transaction.status {
             Status::RequiresAction => {
                 let over = self.transaction.next_action_expires_at.is_some_and(|end| self.context.now >= end);
-                if asked && over { self.expired() } else if asked { self.ask_later() } else { Decision::Nothing("not news") }
+                if asked && over {
+                    self.expired()
+                } else if asked {
+                    self.ask_later()
+                } else {
+                    Decision::Nothing("not news")
+                }
             }
             Status::Submitting if self.capture_under_way() => self.unknown(),
             _ => Decision::step(
@@ -410,9 +427,13 @@ impl<'a> Learner<'a> {
     fn unknown(&self) -> Decision {
         match (self.news.source, self.transaction.status) {
             (Source::Call { .. }, Status::Submitting) if self.is_current() => {
-                let state = if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
+                let state =
+                    if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
                 let step = self.step(Status::Unknown, state).due_in(self.context.policy.ask_in(0));
-                Decision::step(step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None).done())
+                Decision::step(
+                    step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None)
+                        .done(),
+                )
             }
             (Source::Answer, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
             (Source::Answer, Status::Failed | Status::Expired | Status::Succeeded) => self.ask_later(),

@@ -1,0 +1,154 @@
+//! The callbacks table: what gateways told us, as it came, and what was done about it.
+//!
+//! ```text
+//! stored ─▶ applied (a step was taken)      unmatched ─▶ the same, once its attempt is known
+//!       └─▶ ignored (nothing follows)
+//! ```
+//! If it dies between storing and applying: the record on payments.callbacks is consumed again, or the callback falls due.
+
+use sqlx::PgPool;
+use sqlx::postgres::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::lane::lane_of;
+use crate::domain::outcome::Notice;
+use crate::postgres::combiner::Batch;
+use crate::sealing::Sealed;
+
+/// A verified message, ready to be stored.
+#[derive(Clone, Debug)]
+pub struct NewCallback {
+    pub id: Uuid,
+    pub gateway: &'static str,
+    pub notice: Notice,
+    pub raw: Sealed,
+}
+
+/// Whether the message was new, and the database's time.
+#[derive(Clone, Copy, Debug)]
+pub struct Stored {
+    pub new: bool,
+    pub now: OffsetDateTime,
+}
+
+/// Many messages share a commit.
+#[derive(Clone)]
+pub struct Storing;
+
+impl Batch for Storing {
+    type Request = NewCallback;
+    type Reply = Stored;
+    type Key = (&'static str, String);
+    const NAME: &'static str = "payfleet-callbacks";
+
+    fn key(request: &NewCallback) -> Option<Self::Key> {
+        Some((request.gateway, request.notice.event_id.clone()))
+    }
+
+    async fn run(&self, connection: &mut PgConnection, requests: &[NewCallback]) -> Result<Vec<Stored>, sqlx::Error> {
+        let column = |of: fn(&NewCallback) -> String| requests.iter().map(of).collect::<Vec<String>>();
+        let ids: Vec<Uuid> = requests.iter().map(|request| request.id).collect();
+        let attempts: Vec<Option<Uuid>> = requests.iter().map(|request| request.notice.attempt).collect();
+        let references: Vec<Option<String>> = requests.iter().map(|request| request.notice.reference.clone()).collect();
+        let notices = requests
+            .iter()
+            .map(|request| serde_json::to_string(&request.notice))
+            .collect::<Result<Vec<String>, _>>()
+            .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
+        let sealed: Vec<Vec<u8>> = requests.iter().map(|request| request.raw.bytes.clone()).collect();
+        let lanes: Vec<i16> = ids.iter().map(|id| lane_of(*id)).collect();
+        let rows = sqlx::query_file!(
+            "lib/callbacks/sql/store.sql",
+            &ids,
+            &column(|request| request.gateway.to_owned()),
+            &column(|request| request.notice.event_id.clone()),
+            &column(|request| request.notice.event_type.clone()),
+            &attempts as &[Option<Uuid>],
+            &references as &[Option<String>],
+            &notices,
+            &sealed,
+            &column(|request| request.raw.key_id.clone()),
+            &lanes
+        )
+        .fetch_all(connection)
+        .await?;
+        Ok(rows.into_iter().map(|row| Stored { new: row.new, now: row.now }).collect())
+    }
+}
+
+/// A stored callback that waits to be applied.
+#[derive(Clone, Debug)]
+pub struct Callback {
+    pub id: Uuid,
+    pub gateway: String,
+    pub notice: Notice,
+    pub transaction_id: Option<Uuid>,
+    pub attempt_id: Option<Uuid>,
+    pub tries: i16,
+}
+
+/// The callback, unless it was applied or ignored already.
+pub async fn open(pool: &PgPool, id: Uuid) -> Result<Option<Callback>, sqlx::Error> {
+    let row = sqlx::query!(
+        "SELECT gateway, notice, transaction_id, attempt_id, tries FROM callbacks WHERE id = $1 AND state IN ('stored', 'unmatched')",
+        id
+    )
+    .fetch_optional(pool)
+    .await?;
+    row.map(|row| {
+        let notice = serde_json::from_value(row.notice).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        let (transaction_id, attempt_id) = (row.transaction_id, row.attempt_id);
+        Ok(Callback { id, gateway: row.gateway, notice, transaction_id, attempt_id, tries: row.tries })
+    })
+    .transpose()
+}
+
+/// Whether this callback was ever stored.
+pub async fn exists(pool: &PgPool, id: Uuid) -> Result<bool, sqlx::Error> {
+    sqlx::query_scalar!(r#"SELECT EXISTS (SELECT FROM callbacks WHERE id = $1) AS "exists!""#, id).fetch_one(pool).await
+}
+
+/// Looks for the attempt again: (transaction, attempt), kept with the callback when found.
+pub async fn find_attempt(pool: &PgPool, callback: &Callback) -> Result<Option<(Uuid, Uuid)>, sqlx::Error> {
+    let found = sqlx::query!(
+        "UPDATE callbacks k
+         SET transaction_id = p.transaction_id, attempt_id = p.id
+         FROM attempts p
+         WHERE k.id = $1 AND p.gateway = k.gateway AND (p.id = $2 OR ($2::uuid IS NULL AND p.reference = $3))
+         RETURNING p.transaction_id, p.id",
+        callback.id,
+        callback.notice.attempt,
+        callback.notice.reference
+    )
+    .fetch_optional(pool)
+    .await?;
+    Ok(found.map(|row| (row.transaction_id, row.id)))
+}
+
+/// Its payment is not known (yet): kept, and looked at again, the wait doubling from 2 s to an hour.
+pub async fn unmatched(pool: &PgPool, id: Uuid) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE callbacks
+         SET state = 'unmatched', tries = least(tries + 1, 1000),
+             due_at = clock_timestamp() + least(interval '1 hour', interval '1 second' * power(2, least(tries + 1, 12)))
+         WHERE id = $1 AND state IN ('stored', 'unmatched')",
+        id
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
+
+/// Nothing follows from it, for this reason.
+pub async fn ignore(pool: &PgPool, id: Uuid, why: &str) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE callbacks SET state = 'ignored', state_reason = $2, due_at = NULL, done_at = clock_timestamp()
+         WHERE id = $1 AND state IN ('stored', 'unmatched')",
+        id,
+        why
+    )
+    .execute(pool)
+    .await
+    .map(drop)
+}
