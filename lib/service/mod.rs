@@ -4,6 +4,7 @@ pub mod config;
 pub mod health;
 pub mod instance;
 pub mod process;
+pub mod retry;
 pub mod secret;
 pub mod shutdown;
 pub mod telemetry;

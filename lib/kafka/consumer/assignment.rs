@@ -1,0 +1,311 @@
+//! The partitions that this member owns, what is in flight of each, and what of them is committed.
+//!
+//! All of it is touched by the poll thread alone: librdkafka runs the rebalance and commit callbacks inside its `poll`.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
+use rdkafka::error::KafkaResult;
+use rdkafka::{Offset, TopicPartitionList};
+use tokio_util::sync::CancellationToken;
+
+use super::Settings;
+use super::work::{End, Finished};
+use crate::kafka::offsets::{Ticket, Tracker};
+
+/// A commit that was not answered for this long is asked for again.
+const COMMIT_LOST: Duration = Duration::from_secs(30);
+
+/// One partition, from its assignment until it is given up.
+struct Partition {
+    assignment: u64,
+    topic: Arc<str>,
+    partition: i32,
+    tracker: Tracker,
+    feed: CancellationToken,
+    records: usize,
+    committed: Option<i64>,
+    paused: bool,
+}
+
+impl Partition {
+    /// What the broker should be told, if that is news.
+    fn to_commit(&self) -> Option<i64> {
+        self.tracker.frontier().filter(|frontier| self.committed != Some(*frontier))
+    }
+
+    fn is(&self, topic: &str, partition: i32) -> bool {
+        self.partition == partition && &*self.topic == topic
+    }
+}
+
+/// Where a new record belongs.
+pub(super) struct Place {
+    pub(super) topic: Arc<str>,
+    pub(super) assignment: u64,
+    pub(super) ticket: Ticket,
+    pub(super) feed: CancellationToken,
+}
+
+pub(super) struct Assignment {
+    group: String,
+    settings: Settings,
+    finished: mpsc::Receiver<Finished>,
+    partitions: Vec<Partition>,
+    assignments: u64,
+    /// In flight, of all partitions, also of those given up whose last handlers still run.
+    records: usize,
+    bytes: usize,
+    full: bool,
+    stopping: bool,
+    done_since_commit: usize,
+    committed_at: Instant,
+    committing_since: Option<Instant>,
+    panicked: bool,
+}
+
+impl Assignment {
+    pub(super) fn new(group: &str, settings: &Settings, finished: mpsc::Receiver<Finished>) -> Self {
+        Self {
+            group: group.to_owned(),
+            settings: settings.clone(),
+            finished,
+            partitions: Vec::new(),
+            assignments: 0,
+            records: 0,
+            bytes: 0,
+            full: false,
+            stopping: false,
+            done_since_commit: 0,
+            committed_at: Instant::now(),
+            committing_since: None,
+            panicked: false,
+        }
+    }
+
+    /// Counts a delivered record in. None: its partition is not ours any more, or we are leaving; somebody gets it again.
+    pub(super) fn take(&mut self, topic: &str, partition: i32, offset: i64) -> Option<Place> {
+        if self.stopping {
+            return None;
+        }
+        let partition = self.partitions.iter_mut().find(|owned| owned.is(topic, partition))?;
+        partition.records += 1;
+        self.records += 1;
+        Some(Place {
+            topic: partition.topic.clone(),
+            assignment: partition.assignment,
+            ticket: partition.tracker.take(offset),
+            feed: partition.feed.clone(),
+        })
+    }
+
+    /// Counts the bytes of a record that was taken.
+    pub(super) fn weigh(&mut self, bytes: usize) {
+        self.bytes += bytes;
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.records >= self.settings.records || self.bytes >= self.settings.bytes
+    }
+
+    pub(super) fn owns(&self, topic: &str, partition: i32) -> bool {
+        self.partitions.iter().any(|owned| owned.is(topic, partition))
+    }
+
+    /// Counts out whatever has ended.
+    pub(super) fn collect(&mut self) {
+        while let Ok(finished) = self.finished.try_recv() {
+            self.settle(&finished);
+        }
+    }
+
+    fn settle(&mut self, finished: &Finished) {
+        self.records -= 1;
+        self.bytes -= finished.bytes;
+        self.panicked |= finished.end == End::Panicked;
+        let Some(owned) = self.partitions.iter_mut().find(|owned| owned.assignment == finished.assignment) else {
+            return;
+        };
+        owned.records -= 1;
+        if finished.end == End::Done {
+            owned.tracker.done(finished.ticket);
+            self.done_since_commit += 1;
+        }
+    }
+
+    pub(super) fn has_panicked(&self) -> bool {
+        self.panicked
+    }
+
+    /// Nothing is in flight of any partition that is ours.
+    pub(super) fn is_idle(&self) -> bool {
+        self.partitions.iter().all(|owned| owned.records == 0)
+    }
+
+    /// Nothing is in flight, and nothing waits to be committed.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.is_idle() && self.committing_since.is_none() && self.partitions.iter().all(|p| p.to_commit().is_none())
+    }
+
+    /// Begins to leave: what waits is dropped, what is being handled goes on.
+    pub(super) fn stop_feeding(&mut self) {
+        self.stopping = true;
+        self.partitions.iter().for_each(|owned| owned.feed.cancel());
+    }
+
+    /// Pauses what is over its bounds and resumes what is below half of them; between the two nothing changes, because a
+    /// pause throws away what was fetched ahead.
+    pub(super) fn regulate<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) {
+        let Settings { records, bytes, partition_records, partition_span, .. } = self.settings;
+        self.full = match self.full {
+            false => self.is_full(),
+            true => self.records > records / 2 || self.bytes > bytes / 2,
+        };
+        let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
+        for owned in &mut self.partitions {
+            let share = if owned.paused { 2 } else { 1 };
+            let over = owned.records >= partition_records / share || owned.tracker.span() >= partition_span / share;
+            let wanted = self.stopping || self.full || over;
+            if wanted != owned.paused {
+                owned.paused = wanted;
+                let list = if wanted { &mut pause } else { &mut resume };
+                list.add_partition(&owned.topic, owned.partition);
+            }
+        }
+        if pause.count() > 0
+            && let Err(error) = consumer.pause(&pause)
+        {
+            tracing::warn!(group = self.group, %error, "partitions could not be paused");
+        }
+        if resume.count() > 0
+            && let Err(error) = consumer.resume(&resume)
+        {
+            tracing::warn!(group = self.group, %error, "partitions could not be resumed");
+        }
+    }
+
+    /// Commits what is done, in the background, one commit under way at a time.
+    pub(super) fn commit_when_due<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) {
+        if self.committing_since.is_some_and(|since| since.elapsed() < COMMIT_LOST) {
+            return;
+        }
+        let due = self.committed_at.elapsed() >= self.settings.commit_every();
+        if !due && self.done_since_commit < self.settings.commit_records {
+            return;
+        }
+        self.committed_at = Instant::now();
+        self.done_since_commit = 0;
+        self.report();
+        let offsets = self.to_commit(|_| true);
+        if offsets.count() == 0 {
+            return;
+        }
+        match consumer.commit(&offsets, CommitMode::Async) {
+            Ok(()) => self.committing_since = Some(Instant::now()),
+            Err(error) => {
+                tracing::warn!(group = self.group, %error, "offsets could not be committed; they will be again")
+            }
+        }
+    }
+
+    fn to_commit(&self, which: impl Fn(&Partition) -> bool) -> TopicPartitionList {
+        let mut offsets = TopicPartitionList::new();
+        for owned in self.partitions.iter().filter(|owned| which(owned)) {
+            if let Some(offset) = owned.to_commit() {
+                let added = offsets.add_partition_offset(&owned.topic, owned.partition, Offset::Offset(offset));
+                debug_assert!(added.is_ok(), "offsets are never negative");
+            }
+        }
+        offsets
+    }
+
+    /// The broker has answered the commit under way, or the client has given it up.
+    pub(super) fn commit_answered(&mut self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
+        if let Some(since) = self.committing_since.take() {
+            metrics::histogram!("payfleet_consumer_commit_seconds", "group" => self.group.clone())
+                .record(since.elapsed());
+        }
+        match result {
+            Ok(()) => self.note_committed(offsets),
+            Err(error) => tracing::warn!(group = self.group, %error, "offsets were not committed; they will be again"),
+        }
+    }
+
+    fn note_committed(&mut self, offsets: &TopicPartitionList) {
+        for element in offsets.elements() {
+            let owned = self.partitions.iter_mut().find(|owned| owned.is(element.topic(), element.partition()));
+            if let (Some(owned), Offset::Offset(offset), Ok(())) = (owned, element.offset(), element.error()) {
+                owned.committed = Some(offset);
+            }
+        }
+    }
+
+    /// Commits all that is done of these partitions and waits for the broker's word.
+    fn commit_now<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, which: impl Fn(&Partition) -> bool) {
+        let offsets = self.to_commit(which);
+        if offsets.count() == 0 {
+            return;
+        }
+        match consumer.commit(&offsets, CommitMode::Sync) {
+            Ok(()) => self.note_committed(&offsets),
+            Err(error) => {
+                tracing::warn!(group = self.group, %error, "last offsets were not committed: these records are repeated");
+            }
+        }
+    }
+
+    pub(super) fn commit_all<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) {
+        self.commit_now(consumer, |_| true);
+    }
+
+    pub(super) fn assign<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, new: &TopicPartitionList) {
+        for element in new.elements() {
+            self.assignments += 1;
+            self.partitions.push(Partition {
+                assignment: self.assignments,
+                topic: element.topic().into(),
+                partition: element.partition(),
+                tracker: Tracker::default(),
+                feed: CancellationToken::new(),
+                records: 0,
+                committed: None,
+                paused: false,
+            });
+        }
+        // librdkafka remembers a pause over the loss of the partition: it would never be fetched again.
+        if new.count() > 0
+            && let Err(error) = consumer.resume(new)
+        {
+            tracing::warn!(group = self.group, %error, "assigned partitions could not be resumed");
+        }
+    }
+
+    /// Gives partitions up: nothing of them begins any more, what is being handled gets a moment, what is done is committed.
+    pub(super) fn revoke<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, gone: &TopicPartitionList) {
+        let elements = gone.elements();
+        let is_gone = |owned: &Partition| elements.iter().any(|element| owned.is(element.topic(), element.partition()));
+        self.partitions.iter().filter(|owned| is_gone(owned)).for_each(|owned| owned.feed.cancel());
+        // Lost partitions may be another's already: no waiting, and no commit.
+        if !consumer.assignment_lost() {
+            let until = Instant::now() + Duration::from_millis(self.settings.revoke_ms);
+            while self.partitions.iter().any(|owned| is_gone(owned) && owned.records > 0) {
+                let left = until.saturating_duration_since(Instant::now());
+                let Ok(finished) = self.finished.recv_timeout(left) else { break };
+                self.settle(&finished);
+            }
+            self.commit_now(consumer, is_gone);
+        }
+        self.partitions.retain(|owned| !is_gone(owned));
+    }
+
+    fn report(&self) {
+        let gauge = |name: &'static str, value: usize| {
+            metrics::gauge!(name, "group" => self.group.clone()).set(value as f64);
+        };
+        gauge("payfleet_consumer_in_flight_records", self.records);
+        gauge("payfleet_consumer_in_flight_bytes", self.bytes);
+        gauge("payfleet_consumer_owned_partitions", self.partitions.len());
+        gauge("payfleet_consumer_paused_partitions", self.partitions.iter().filter(|owned| owned.paused).count());
+    }
+}

@@ -1,0 +1,131 @@
+//! A member of a consumer group: records are handled many at once, each key one at a time and in order, and an offset is
+//! committed only when everything before it is done.
+//!
+//! ```text
+//! broker ─▶ poll thread ─▶ keyed queues ─▶ handler ──┬─ done ──▶ tracker ─▶ commit (coalesced, and on revoke)
+//!   ▲            │                          ▲  │ retry            ▲
+//!   └── pause ◀──┴── bounds: records, bytes └──┘ (backoff)        │
+//!                                              └─ dead ─▶ graveyard
+//! ```
+//!
+//! The poll loop has a thread of its own: librdkafka's calls block, and a poll that waits for the work would be taken for dead.
+//! Partitions pause for back-pressure only, never because a record is slow or a gateway is away.
+//!
+//! If it dies here: offsets of records that are not done were never committed, so the next owner of the partition gets them
+//! again, in order per key. Records that were done but not committed are repeated too: handlers must find out what they did.
+//! A member that lost its partitions without noticing (a frozen process) handles a few records that another handles too; its
+//! commits are refused by the broker.
+
+mod assignment;
+mod context;
+mod poll;
+mod record;
+mod settings;
+mod work;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::ClientConfig;
+use rdkafka::error::KafkaError;
+use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
+
+pub use record::Record;
+pub use settings::Settings;
+
+type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// What becomes of a record that was not handled.
+#[derive(Debug, thiserror::Error)]
+pub enum HandleError {
+    /// Something that will pass is in the way (the database is away): the same record again, later, as long as it takes.
+    #[error("cannot be handled now: {0}")]
+    Retry(#[source] BoxError),
+    /// This record can never be handled. The text says why, for a person.
+    #[error("can never be handled: {0}")]
+    Dead(String),
+}
+
+impl HandleError {
+    pub fn retry(source: impl Into<BoxError>) -> Self {
+        Self::Retry(source.into())
+    }
+}
+
+/// What is done with the records of a group.
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one record. It may be called again with a record that it has handled before: after a crash, a rebalance or
+    /// [`HandleError::Retry`]. It is never cancelled half way.
+    fn handle(&self, record: &Record) -> impl Future<Output = Result<(), HandleError>> + Send;
+}
+
+/// Where records go that can never be handled.
+#[async_trait]
+pub trait Graveyard: Send + Sync + 'static {
+    /// Keeps the record with its reason. Durable when it returns; a second time for the same record is a no-op.
+    async fn bury(&self, record: &Record, reason: &str) -> Result<(), BoxError>;
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("the consumer cannot be made: {0}")]
+    Setup(#[source] KafkaError),
+    #[error("the poll thread cannot be started: {0}")]
+    Thread(#[source] std::io::Error),
+    #[error("the client cannot go on: {0}")]
+    Fatal(#[source] KafkaError),
+    #[error("the handler of group {group} panicked")]
+    Panicked { group: String },
+}
+
+/// A member to be of a group.
+#[derive(Clone, Debug)]
+pub struct Member {
+    pub group: String,
+    pub topics: Vec<String>,
+    /// Records handled at the same time at most.
+    pub concurrency: usize,
+    pub settings: Settings,
+    /// How to reach the brokers.
+    pub client: ClientConfig,
+}
+
+/// Longer than leaving the group takes when the broker answers.
+const LEAVING: Duration = Duration::from_secs(5);
+
+/// Consumes until `stop`, then lets the records in hand be finished, commits and leaves the group. Dropping the future is the
+/// hard way out: nothing more is committed.
+pub async fn run<H: Handler>(
+    member: Member,
+    handler: H,
+    graveyard: Arc<dyn Graveyard>,
+    stop: CancellationToken,
+) -> Result<(), Error> {
+    let patience = Duration::from_millis(member.settings.drain_ms) + LEAVING;
+    let abandoned = CancellationToken::new();
+    let abandon = abandoned.clone().drop_guard();
+    let (ended, mut end) = oneshot::channel();
+    let (work, finished) = work::Work::new(&member, handler, graveyard);
+    let thread = std::thread::Builder::new().name(format!("consumer {}", member.group));
+    let signals = poll::Signals { stop: stop.clone(), abandoned };
+    thread
+        .spawn(move || {
+            ended.send(poll::run(&member, work, finished, &signals)).ok();
+        })
+        .map_err(Error::Thread)?;
+    let result = tokio::select! {
+        result = &mut end => Some(result),
+        () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => None,
+    };
+    abandon.disarm();
+    match result {
+        Some(result) => result.unwrap_or(Ok(())),
+        None => {
+            tracing::warn!("the consumer's thread is still leaving its group; it is left behind");
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The poll thread: fetches, hands over to the work side, regulates, commits, leaves.
+
+use std::sync::{Arc, mpsc};
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Message};
+use tokio_util::sync::CancellationToken;
+
+use super::assignment::Assignment;
+use super::context::Context;
+use super::work::{Finished, Work};
+use super::{Error, Handler, Member, Record};
+
+/// How long a poll waits for a record: while work is in flight its end must be noticed soon, else only `stop` must.
+const BUSY: Duration = Duration::from_millis(5);
+const AT_REST: Duration = Duration::from_millis(50);
+
+/// Records taken between two rounds of housekeeping, while the broker has more.
+const ROUND: usize = 64;
+
+/// What the rest of the process tells the thread.
+pub(super) struct Signals {
+    /// Finish what is in hand, commit, leave.
+    pub(super) stop: CancellationToken,
+    /// Leave at once; commit nothing.
+    pub(super) abandoned: CancellationToken,
+}
+
+/// The thread's whole life. When it returns the consumer is closed.
+pub(super) fn run<H: Handler>(
+    member: &Member,
+    work: Arc<Work<H>>,
+    finished: mpsc::Receiver<Finished>,
+    signals: &Signals,
+) -> Result<(), Error> {
+    let consumer = join(member, finished).map_err(Error::Setup)?;
+    let poll = Poll { member, consumer, work };
+    let result = poll.until_told(signals);
+    if !signals.abandoned.is_cancelled() {
+        poll.consumer.context().assignment().commit_all(&poll.consumer);
+    }
+    result
+}
+
+fn join(member: &Member, finished: mpsc::Receiver<Finished>) -> Result<BaseConsumer<Context>, KafkaError> {
+    let mut client = member.client.clone();
+    member.settings.configure(&mut client, &member.group);
+    let assignment = Assignment::new(&member.group, &member.settings, finished);
+    let consumer: BaseConsumer<Context> = client.create_with_context(Context::new(&member.group, assignment))?;
+    let topics: Vec<&str> = member.topics.iter().map(String::as_str).collect();
+    consumer.subscribe(&topics)?;
+    Ok(consumer)
+}
+
+struct Poll<'a, H> {
+    member: &'a Member,
+    consumer: BaseConsumer<Context>,
+    work: Arc<Work<H>>,
+}
+
+impl<H: Handler> Poll<'_, H> {
+    fn until_told(&self, signals: &Signals) -> Result<(), Error> {
+        let mut leave_by = None;
+        let mut wait = AT_REST;
+        loop {
+            self.fetch(wait)?;
+            if signals.abandoned.is_cancelled() {
+                return Ok(());
+            }
+            let mut assignment = self.consumer.context().assignment();
+            if leave_by.is_none() && signals.stop.is_cancelled() {
+                leave_by = Some(Instant::now() + Duration::from_millis(self.member.settings.drain_ms));
+                assignment.stop_feeding();
+            }
+            assignment.collect();
+            assignment.regulate(&self.consumer);
+            assignment.commit_when_due(&self.consumer);
+            if assignment.has_panicked() {
+                return Err(Error::Panicked { group: self.member.group.clone() });
+            }
+            if leave_by.is_some_and(|by| assignment.is_idle() || Instant::now() >= by) {
+                return Ok(());
+            }
+            wait = if assignment.is_at_rest() { AT_REST } else { BUSY };
+        }
+    }
+
+    /// Takes a round of records, waiting for the first.
+    fn fetch(&self, wait: Duration) -> Result<(), Error> {
+        let mut wait = wait;
+        for _ in 0..ROUND {
+            match self.consumer.poll(wait) {
+                Some(Ok(message)) => self.take(&message),
+                Some(Err(error)) => self.heed(error)?,
+                None => return Ok(()),
+            }
+            if self.consumer.context().assignment().is_full() {
+                return Ok(());
+            }
+            wait = Duration::ZERO;
+        }
+        Ok(())
+    }
+
+    fn take(&self, message: &BorrowedMessage<'_>) {
+        let mut assignment = self.consumer.context().assignment();
+        let Some(place) = assignment.take(message.topic(), message.partition(), message.offset()) else { return };
+        let record = Record::read(place.topic.clone(), message);
+        assignment.weigh(record.bytes());
+        self.work.begin(record, place);
+    }
+
+    /// Most errors pass by themselves: the client reconnects, the topic appears, the group is joined again.
+    fn heed(&self, error: KafkaError) -> Result<(), Error> {
+        if matches!(error, KafkaError::MessageConsumptionFatal(_)) {
+            return Err(Error::Fatal(error));
+        }
+        metrics::counter!("payfleet_consumer_errors_total", "group" => self.member.group.clone()).increment(1);
+        tracing::warn!(group = self.member.group, %error, "consumer");
+        Ok(())
+    }
+}
