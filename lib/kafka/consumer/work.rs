@@ -7,12 +7,14 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
 
 use super::assignment::Place;
 use super::{Graveyard, HandleError, Handler, Member, Record};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
 use crate::service::retry::Waits;
+use crate::service::telemetry::trace;
 
 /// How a delivery ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -124,7 +126,7 @@ impl<H: Handler> Work<H> {
                 () = delivery.feed.cancelled() => return End::Dropped,
                 permit = self.permits.acquire() => permit,
             };
-            let result = self.once(&delivery.record).await;
+            let result = self.once(&delivery.record).instrument(self.span(&delivery.record)).await;
             drop(permit);
             let Err(error) = result else { return End::Done };
             let wait = waits.next_wait();
@@ -136,6 +138,15 @@ impl<H: Handler> Work<H> {
                 () = tokio::time::sleep(wait) => {}
             }
         }
+    }
+
+    /// The handling is part of the trace that emitted the record.
+    fn span(&self, record: &Record) -> tracing::Span {
+        let span = tracing::info_span!("consume", group = %self.group, ?record);
+        if let Some(traceparent) = record.traceparent() {
+            trace::follow(&span, traceparent);
+        }
+        span
     }
 
     /// One try. `Err` is something that will pass.
