@@ -19,6 +19,8 @@ pub struct Settings {
     pub account_iban: String,
     pub account_owner: String,
     pub account_bic: String,
+    /// How long the customer may take to answer a request to pay: its expiry date. The bank then says so by itself.
+    pub customer_s: u64,
     /// How long the bank recognises a MsgId that it has seen.
     pub key_lifetime_s: u64,
     pub limits: Limits,
@@ -35,6 +37,7 @@ impl Default for Settings {
             account_iban: String::new(),
             account_owner: String::new(),
             account_bic: String::new(),
+            customer_s: 3_600,
             key_lifetime_s: 30 * 24 * 3_600,
             limits: Limits::default(),
         }
