@@ -1,2 +1,215 @@
 //! The only way an outcome is recorded.
-pub mod apply;
+//!
+//! Whoever learns something about a payment (a worker from an answer, the applier from a callback, the reconciler from a question)
+//! hands it in here: the payment is read, the rules decide, and the step is committed by compare-and-set on its version. A miss means
+//! that someone else was faster: it is read and decided again, so that no news is lost and none counts twice.
+//!
+//! If it dies here: a step is one commit. Before it nothing happened, and whoever brought the news brings them again (the record is
+//! consumed again, the callback or the payment falls due); after it the cause is on record, and the second time changes nothing.
+
+mod apply;
+mod asking;
+mod callbacks;
+mod settings;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::domain::change::Change;
+use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::decide::news::{News, Source, learn};
+use crate::domain::decide::{Context, Decision};
+use crate::domain::lane::lane_of;
+use crate::domain::outcome::Outcome;
+use crate::domain::route::{Wanted, candidates};
+use crate::domain::transaction::Transaction;
+use crate::gateway::Gateways;
+use crate::outbox::doorbell::Doorbell;
+use crate::postgres;
+use crate::postgres::combiner::{Combiner, Layout, Refused};
+use crate::routing::Routing;
+use crate::sealing::Sealer;
+use crate::transactions::acts;
+use crate::transactions::load::Loading;
+
+pub use apply::{Applied, Applying};
+pub use settings::{Policies, Settings, SettingsError};
+
+/// How often a decision that missed is made again before the news go back to where they came from.
+const TRIES: usize = 20;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    #[error("the database failed: {0}")]
+    Database(#[from] sqlx::Error),
+    #[error("the payment moved {TRIES} times while a step was decided")]
+    Contended,
+    #[error("no payment {0} exists")]
+    NoSuchTransaction(Uuid),
+    #[error("no callback {0} exists")]
+    NoSuchCallback(Uuid),
+    #[error("no adapter for the gateway `{0}`")]
+    NoSuchGateway(String),
+    #[error("the destination of {0} cannot be opened: {1}")]
+    Sealed(Uuid, String),
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Committed {
+    Applied,
+    /// The payment no longer stands where the step assumed: read it again and decide again.
+    Missed,
+}
+
+struct Parts {
+    pool: PgPool,
+    applying: Combiner<Applying>,
+    loading: Combiner<Loading>,
+    gateways: Gateways,
+    routing: Routing,
+    sealer: Sealer,
+    doorbell: Doorbell,
+    policies: Policies,
+}
+
+/// What settlement stands on.
+pub struct Foundation {
+    pub pool: PgPool,
+    pub postgres: postgres::Settings,
+    pub gateways: Gateways,
+    pub routing: Routing,
+    pub sealer: Sealer,
+    pub doorbell: Doorbell,
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Settlement(Arc<Parts>);
+
+impl Settlement {
+    pub fn start(
+        settings: &Settings,
+        foundation: Foundation,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<Self, SettingsError> {
+        let Foundation { pool, postgres, gateways, routing, sealer, doorbell } = foundation;
+        let layout = Layout { connections: settings.connections, ..Layout::default() };
+        let applying = Combiner::start(Applying, &postgres, layout, tracker, stop.clone());
+        let loading = Combiner::start(Loading, &postgres, layout, tracker, stop);
+        let policies = Policies::new(settings)?;
+        Ok(Self(Arc::new(Parts { pool, applying, loading, gateways, routing, sealer, doorbell, policies })))
+    }
+
+    /// Takes a step, if the payment still stands where the step assumes.
+    pub async fn commit(&self, change: Change) -> Result<Committed, Refused> {
+        let (from, to) = (change.from.as_str(), change.to.as_str());
+        let done = self.0.applying.submit(Arc::new(change)).await?;
+        if !done.applied {
+            metrics::counter!("payfleet_settlement_missed_steps_total").increment(1);
+            return Ok(Committed::Missed);
+        }
+        self.0.doorbell.ring();
+        metrics::counter!("payfleet_settlement_steps_total", "from" => from, "to" => to).increment(1);
+        Ok(Committed::Applied)
+    }
+
+    /// The payment as it stands, with the database's time.
+    pub async fn load(&self, id: Uuid) -> Result<(Transaction, OffsetDateTime), Error> {
+        self.0.loading.submit(id).await?.ok_or(Error::NoSuchTransaction(id))
+    }
+
+    /// Lets the rules decide, with everything they may know.
+    pub fn decide<T>(
+        &self,
+        transaction: &Transaction,
+        now: OffsetDateTime,
+        decide: impl FnOnce(Context<'_>) -> T,
+    ) -> Result<T, Error> {
+        let table = self.0.routing.snapshot();
+        let name = &transaction.gateway;
+        let gateway = self.0.gateways.get(name).ok_or_else(|| Error::NoSuchGateway(name.clone()))?;
+        let policy = self.0.policies.of(gateway.as_ref(), transaction.kind);
+        let wanted = Wanted {
+            kind: transaction.kind,
+            country: &transaction.country,
+            currency: transaction.money.currency.code(),
+            pinned: transaction.pinned_gateway.as_deref(),
+            destination: transaction.destination_kind,
+        };
+        let candidates = candidates(&table.routes, &table.gateways, wanted);
+        Ok(decide(Context { now, policy: &policy, candidates: &candidates, gateways: &table.gateways }))
+    }
+
+    /// Does what was decided. Missed: decide again.
+    pub async fn carry_out(&self, id: Uuid, decision: Decision) -> Result<Committed, Error> {
+        match decision {
+            Decision::Step(change) => return Ok(self.commit(*change).await?),
+            Decision::LookAgain { version, due_in, asks } => {
+                acts::look_again(&self.0.pool, id, version, due_in, asks).await?;
+            }
+            Decision::Note(news) => acts::note_attempt(&self.0.pool, &news).await?,
+            Decision::Nothing(why) => tracing::debug!(transaction = %id, why, "nothing follows"),
+        }
+        Ok(Committed::Applied)
+    }
+
+    /// Records news of an attempt, whatever has become of the payment meanwhile. `known` spares the first reading.
+    pub async fn learn(
+        &self,
+        id: Uuid,
+        attempt: Uuid,
+        source: Source,
+        outcome: &Outcome,
+        mut known: Option<(Transaction, OffsetDateTime)>,
+    ) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let (transaction, now) = match known.take() {
+                Some(known) => known,
+                None => self.load(id).await?,
+            };
+            let news = News { attempt, source, outcome };
+            let decision = self.decide(&transaction, now, |context| learn(&transaction, news, context))?;
+            if self.carry_out(id, decision).await? == Committed::Applied {
+                return Ok(());
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// A payment has fallen due, and its caller has claimed it by pushing `due_at` forward.
+    pub async fn fell_due(&self, id: Uuid) -> Result<(), Error> {
+        let (transaction, now) = self.load(id).await?;
+        let delivered = acts::is_delivered(&self.0.pool, id, transaction.version, lane_of(id)).await?;
+        match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
+            Due::Ask => self.ask_current(&transaction, now).await,
+            Due::StepThenAsk(change) => {
+                let after = transaction.after(&change, now);
+                match self.commit(*change).await? {
+                    Committed::Applied => self.ask_current(&after, now).await,
+                    Committed::Missed => Ok(()),
+                }
+            }
+            Due::Decided(decision) => self.carry_out(id, decision).await.map(drop),
+        }
+    }
+
+    async fn ask_current(&self, transaction: &Transaction, now: OffsetDateTime) -> Result<(), Error> {
+        match transaction.current_attempt() {
+            Some(attempt) => self.ask(transaction, attempt.id).await,
+            None => {
+                let wait = Some(Duration::from_secs(60));
+                tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");
+                Ok(acts::look_again(&self.0.pool, transaction.id, transaction.version, wait, transaction.asks).await?)
+            }
+        }
+    }
+}

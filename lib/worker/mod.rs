@@ -1,1 +1,2 @@
 //! Commands into calls at gateways.
+pub mod attempt;

@@ -1,0 +1,63 @@
+//! Asking a gateway what became of an attempt. Moves no money; the answer is news like any other.
+
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use super::{Error, Settlement};
+use crate::domain::decide::news::Source;
+use crate::domain::destination::Destination;
+use crate::domain::ids::Kind;
+use crate::domain::transaction::{Attempt, Transaction};
+use crate::gateway::{Deadline, Gateway, Payment};
+use crate::sealing;
+use crate::transactions::acts;
+
+impl Settlement {
+    /// Asks about one attempt and records the answer. No transaction is open while the gateway is being called.
+    pub async fn ask(&self, transaction: &Transaction, attempt: Uuid) -> Result<(), Error> {
+        let Some(attempt) = transaction.attempt_by_id(attempt) else { return Ok(()) };
+        let payment = self.payment(transaction, attempt).await?;
+        let gateway = self.gateway(&attempt.gateway)?;
+        let begun = Instant::now();
+        let outcome = gateway.ask(&payment, Deadline::after(gateway.call_limit())).await;
+        let labels = [("gateway", gateway.name()), ("operation", "ask"), ("outcome", outcome.name())];
+        metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun.elapsed().as_secs_f64());
+        self.learn(transaction.id, attempt.id, Source::Answer, &outcome, None).await
+    }
+
+    pub fn gateway(&self, name: &str) -> Result<&dyn Gateway, Error> {
+        self.0.gateways.get(name).map(AsRef::as_ref).ok_or_else(|| Error::NoSuchGateway(name.to_owned()))
+    }
+
+    /// The payment as an adapter needs it. A withdrawal's destination is opened only here, only for a call.
+    pub async fn payment(&self, transaction: &Transaction, attempt: &Attempt) -> Result<Payment, Error> {
+        let destination = match transaction.kind {
+            Kind::Deposit => None,
+            Kind::Withdrawal => Some(self.open_destination(transaction.id).await?),
+        };
+        Ok(Payment {
+            transaction_id: transaction.id,
+            attempt_id: attempt.id,
+            kind: transaction.kind,
+            money: transaction.money,
+            country: transaction.country.clone(),
+            destination,
+            return_url: transaction.return_url.clone(),
+            reference: attempt.reference.clone(),
+            attempted_at: attempt.created_at,
+            last_send_by: attempt.last_send_by().unwrap_or(attempt.created_at),
+        })
+    }
+
+    async fn open_destination(&self, id: Uuid) -> Result<Destination, Error> {
+        let sealed = acts::sealed_destination(&self.0.pool, id).await?;
+        let (key_id, bytes) = sealed.ok_or_else(|| Error::Sealed(id, "there is none".into()))?;
+        let plain = self
+            .0
+            .sealer
+            .open(&key_id, &sealing::aad(id, "destination"), &bytes)
+            .map_err(|error| Error::Sealed(id, error.to_string()))?;
+        serde_json::from_slice(&plain).map_err(|_| Error::Sealed(id, "it is not a destination".into()))
+    }
+}

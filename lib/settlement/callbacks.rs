@@ -1,0 +1,53 @@
+//! Applying a stored callback: what it says is news like any other, and it is marked in the commit of the step it causes.
+
+use uuid::Uuid;
+
+use super::{Committed, Error, Settlement, TRIES};
+use crate::callbacks::{self, Callback};
+use crate::domain::decide::Decision;
+use crate::domain::decide::news::{News, Source, learn, rung};
+
+impl Settlement {
+    /// Harmless to call again: a callback that was applied or ignored stays so.
+    pub async fn apply_callback(&self, id: Uuid) -> Result<(), Error> {
+        let pool = &self.0.pool;
+        let Some(callback) = callbacks::open(pool, id).await? else {
+            return if callbacks::exists(pool, id).await? { Ok(()) } else { Err(Error::NoSuchCallback(id)) };
+        };
+        let known = callback.transaction_id.zip(callback.attempt_id);
+        let matched = match known {
+            Some(matched) => Some(matched),
+            None => callbacks::find_attempt(pool, &callback).await?,
+        };
+        let Some((transaction, attempt)) = matched else {
+            metrics::counter!("payfleet_callbacks_unmatched_total", "gateway" => callback.gateway.clone()).increment(1);
+            return Ok(callbacks::unmatched(pool, id).await?);
+        };
+        self.apply_to(&callback, transaction, attempt).await
+    }
+
+    async fn apply_to(&self, callback: &Callback, transaction: Uuid, attempt: Uuid) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            let (transaction, now) = self.load(transaction).await?;
+            let source = Source::Callback { id: callback.id };
+            let decision = self.decide(&transaction, now, |context| match &callback.notice.claim {
+                Some(outcome) => learn(&transaction, News { attempt, source, outcome }, context),
+                None => rung(&transaction, attempt, callback.id, context),
+            })?;
+            // A step marks the callback in its own commit; anything else is marked after.
+            let why = match &decision {
+                Decision::Step(_) => None,
+                Decision::LookAgain { .. } => Some("the payment is looked at again"),
+                Decision::Note(_) => Some("kept with its attempt; the payment does not move"),
+                Decision::Nothing(why) => Some(*why),
+            };
+            if self.carry_out(transaction.id, decision).await? == Committed::Applied {
+                return match why {
+                    Some(why) => Ok(callbacks::ignore(&self.0.pool, callback.id, why).await?),
+                    None => Ok(()),
+                };
+            }
+        }
+        Err(Error::Contended)
+    }
+}

@@ -1,0 +1,135 @@
+//! The times that govern payments at their gateways.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::domain::decide::Policy;
+use crate::domain::ids::Kind;
+use crate::gateway::Gateway;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Connections of this process for steps; each carries up to 64 at a time.
+    pub connections: usize,
+    /// Beyond a call's own limit, before anybody else acts on its attempt.
+    pub margin_ms: u64,
+    /// When a payment that a gateway may know of is asked about, each counted from the question before: `5s 15s 1m`. When it is
+    /// used up, a human decides.
+    pub schedule: String,
+    /// Schedules of single gateways, by name.
+    pub schedules: BTreeMap<String, String>,
+    /// How long a gateway may take until a payment that it has got shows up when asked.
+    pub settle_window_ms: u64,
+    /// First and longest wait of a payment that could not be sent.
+    pub retry_first_ms: u64,
+    pub retry_longest_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        let hourly = " 1h".repeat(23);
+        Self {
+            connections: 2,
+            margin_ms: 2_000,
+            schedule: format!("5s 15s 1m 3m 10m 1h{hourly}"),
+            schedules: BTreeMap::new(),
+            settle_window_ms: 60_000,
+            retry_first_ms: 15_000,
+            retry_longest_ms: 600_000,
+        }
+    }
+}
+
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum SettingsError {
+    #[error(
+        "settlement.{setting}: `{word}` is not a time; write numbers with ms, s, m or h, separated by spaces, such as `5s 15s 1m`"
+    )]
+    NotATime { setting: String, word: String },
+    #[error("settlement.{setting} is empty: without a question, a silent gateway would send every payment to review")]
+    Empty { setting: String },
+}
+
+fn parse_time(word: &str) -> Option<Duration> {
+    let digits = word.find(|c: char| !c.is_ascii_digit()).unwrap_or(word.len());
+    let (number, unit) = word.split_at(digits);
+    let number: u64 = number.parse().ok()?;
+    let millis = match unit {
+        "ms" => 1,
+        "s" => 1_000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return None,
+    };
+    number.checked_mul(millis).map(Duration::from_millis)
+}
+
+fn parse_schedule(setting: &str, text: &str) -> Result<Vec<Duration>, SettingsError> {
+    let not_a_time = |word: &str| SettingsError::NotATime { setting: setting.into(), word: word.into() };
+    let schedule: Vec<Duration> = text
+        .split_whitespace()
+        .map(|word| parse_time(word).ok_or_else(|| not_a_time(word)))
+        .collect::<Result<_, _>>()?;
+    if schedule.is_empty() { Err(SettingsError::Empty { setting: setting.into() }) } else { Ok(schedule) }
+}
+
+/// The settings, read: a [`Policy`] for every gateway.
+#[derive(Clone, Debug)]
+pub struct Policies {
+    settings: Settings,
+    schedule: Vec<Duration>,
+    schedules: BTreeMap<String, Vec<Duration>>,
+}
+
+impl Policies {
+    pub fn new(settings: &Settings) -> Result<Self, SettingsError> {
+        let schedules = settings
+            .schedules
+            .iter()
+            .map(|(gateway, text)| Ok((gateway.clone(), parse_schedule(&format!("schedules.{gateway}"), text)?)))
+            .collect::<Result<_, SettingsError>>()?;
+        let schedule = parse_schedule("schedule", &settings.schedule)?;
+        Ok(Self { settings: settings.clone(), schedule, schedules })
+    }
+
+    /// Half of a call's time is for getting its bytes out, the other half for the answer.
+    pub fn of(&self, gateway: &dyn Gateway, kind: Kind) -> Policy {
+        let millis = Duration::from_millis;
+        let call_within = gateway.call_limit();
+        Policy {
+            send_within: call_within / 2,
+            call_within,
+            margin: millis(self.settings.margin_ms),
+            schedule: self.schedules.get(gateway.name()).unwrap_or(&self.schedule).clone(),
+            settle_window: millis(self.settings.settle_window_ms),
+            key_lifetime: gateway.key_lifetime(kind),
+            retry_first: millis(self.settings.retry_first_ms),
+            retry_longest: millis(self.settings.retry_longest_ms),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_schedule_asks_for_a_whole_day() {
+        let policies = Policies::new(&Settings::default()).unwrap();
+        let total: Duration = policies.schedule.iter().sum();
+        assert!(total >= Duration::from_secs(24 * 3600), "{total:?}");
+        assert_eq!(policies.schedule[..3], [5, 15, 60].map(Duration::from_secs));
+    }
+
+    #[test]
+    fn a_bad_schedule_names_its_setting_and_word() {
+        let settings = Settings { schedules: [("bank".into(), "5s soon".into())].into(), ..Settings::default() };
+        let error = Policies::new(&settings).unwrap_err();
+        assert_eq!(error, SettingsError::NotATime { setting: "schedules.bank".into(), word: "soon".into() });
+        let settings = Settings { schedule: " ".into(), ..Settings::default() };
+        assert!(matches!(Policies::new(&settings), Err(SettingsError::Empty { .. })));
+    }
+}

@@ -1,0 +1,90 @@
+//! One command, one outcome: intent committed, call made, result committed.
+//!
+//! ```text
+//! begin ──commit──▶ submitting ──call──▶ outcome ──commit──▶ what follows
+//! ```
+//! If it dies after the first commit, nobody knows whether the gateway was called: the command, given again, is moot (the version has
+//! moved on), and once the call's time is over the reconciler takes over and asks. The gateway is never called blind a second time.
+
+use std::time::Instant;
+
+use uuid::Uuid;
+
+use crate::domain::change::Change;
+use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::news::Source;
+use crate::domain::event::Command;
+use crate::domain::ids::Operation;
+use crate::domain::outcome::Outcome;
+use crate::domain::transaction::Transaction;
+use crate::gateway::Deadline;
+use crate::settlement::{Committed, Error, Settlement};
+
+/// How often a command that missed is looked at again before it goes back to its topic.
+const TRIES: usize = 10;
+
+/// Carries commands through. Cheap to clone.
+#[derive(Clone)]
+pub struct Attempts {
+    settlement: Settlement,
+}
+
+impl Attempts {
+    pub fn new(settlement: Settlement) -> Self {
+        Self { settlement }
+    }
+
+    /// Ok when the command is done or moot. An error is the infrastructure's: the same command may be handed in again.
+    pub async fn handle(&self, command: Command) -> Result<(), Error> {
+        for _ in 0..TRIES {
+            // Before the commit: the database's `send_by` is then never earlier than ours.
+            let begun_at = Instant::now();
+            let (transaction, now) = self.settlement.load(command.transaction_id).await?;
+            let fresh = Uuid::now_v7();
+            let begin =
+                self.settlement.decide(&transaction, now, |context| begin(&transaction, &command, fresh, context))?;
+            let committed = match begin {
+                Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt).await,
+                Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
+                Begin::Call { change, attempt, operation } => {
+                    let after = transaction.after(&change, now);
+                    let committed = self.settlement.commit(Change::clone(&change)).await?;
+                    if committed == Committed::Applied {
+                        return self.call(after, now, attempt, operation, begun_at).await;
+                    }
+                    committed
+                }
+            };
+            if committed == Committed::Applied {
+                return Ok(());
+            }
+        }
+        Err(Error::Contended)
+    }
+
+    /// The payment stands in `submitting` by our own commit: this call, and only this one, may be made.
+    async fn call(
+        &self,
+        transaction: Transaction,
+        now: time::OffsetDateTime,
+        attempt_id: Uuid,
+        operation: Operation,
+        begun_at: Instant,
+    ) -> Result<(), Error> {
+        let Some(attempt) = transaction.attempt_by_id(attempt_id) else { return Ok(()) };
+        let gateway = self.settlement.gateway(&attempt.gateway)?;
+        let payment = self.settlement.payment(&transaction, attempt).await?;
+        let limit = gateway.call_limit();
+        let deadline = Deadline { send_by: begun_at + limit / 2, answer_by: begun_at + limit };
+        let outcome = match operation {
+            Operation::Create => gateway.create(&payment, deadline).await,
+            Operation::Capture => gateway.capture(&payment, deadline).await,
+            Operation::Cancel => Outcome::Unknown { why: "no command cancels at a gateway".into() },
+        };
+        let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
+        metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
+        let source = Source::Call { operation, begun: transaction.version };
+        let id = transaction.id;
+        self.settlement.learn(id, attempt_id, source, &outcome, Some((transaction, now))).await
+    }
+}
