@@ -1,0 +1,251 @@
+//! The rules that money hangs on, by name.
+
+use super::*;
+use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::decide::news::rung;
+use crate::domain::event::{Act, Command};
+
+fn command(transaction: &Transaction, act: Act) -> Command {
+    let next = i16::from(transaction.status == Status::Created);
+    Command {
+        transaction_id: transaction.id,
+        act,
+        attempt: transaction.attempt + next,
+        gateway: transaction.gateway.clone(),
+        version: transaction.version,
+    }
+}
+
+fn begun(transaction: &Transaction, command: &Command) -> Begin {
+    within(NOW, |context| begin(transaction, command, Uuid::now_v7(), context))
+}
+
+const CALLED: Source = Source::Call { operation: Operation::Create, begun: 7 };
+
+fn refused() -> Outcome {
+    Outcome::Unreachable { why: "connection refused".into() }
+}
+
+fn commanded(decision: &Decision) -> Command {
+    serde_json::from_slice(&step(decision).command.as_ref().expect("a command").payload).unwrap()
+}
+
+#[test]
+fn a_call_is_allowed_only_by_a_committed_attempt() {
+    let transaction = payment(Kind::Deposit, Status::Created);
+    let Begin::Call { change, attempt, .. } = begun(&transaction, &command(&transaction, Act::Create)) else {
+        panic!("a created payment may be sent")
+    };
+    assert_eq!(change.to, Status::Submitting);
+    assert_eq!(change.attempt_change.as_ref().unwrap().id, attempt);
+    assert!(change.operation_change.is_some());
+}
+
+#[test]
+fn a_command_given_again_calls_nobody() {
+    let transaction = payment(Kind::Deposit, Status::Created);
+    let order = command(&transaction, Act::Create);
+    let Begin::Call { change, .. } = begun(&transaction, &order) else { panic!() };
+    let after = transaction.after(&change, NOW);
+    assert!(matches!(begun(&after, &order), Begin::Instead(Decision::Nothing(_))));
+}
+
+#[test]
+fn a_command_for_another_gateway_or_version_is_moot() {
+    let transaction = payment(Kind::Deposit, Status::Created);
+    let mut elsewhere = command(&transaction, Act::Create);
+    elsewhere.gateway = "bank".into();
+    let mut older = command(&transaction, Act::Create);
+    older.version -= 1;
+    for order in [elsewhere, older] {
+        assert!(matches!(begun(&transaction, &order), Begin::Instead(Decision::Nothing(_))));
+    }
+}
+
+#[test]
+fn a_definite_refusal_of_the_only_call_goes_to_the_next_gateway() {
+    let transaction = payment(Kind::Deposit, Status::Submitting);
+    let decision = told(&transaction, CALLED, &refused());
+    assert_eq!((step(&decision).to, step(&decision).gateway.as_str()), (Status::Created, "bank"));
+    assert_eq!(commanded(&decision).attempt, 2);
+}
+
+#[test]
+fn a_refusal_of_a_repeated_call_is_unknown() {
+    let mut transaction = payment(Kind::Deposit, Status::Submitting);
+    transaction.attempts[0].operations[0].calls = 2;
+    let decision = told(&transaction, CALLED, &refused());
+    assert_eq!(step(&decision).to, Status::Unknown);
+}
+
+#[test]
+fn a_refusal_after_a_take_over_sends_nothing_elsewhere() {
+    let transaction = payment(Kind::Deposit, Status::Submitting);
+    let late = NOW + Duration::from_secs(3_600);
+    let Due::StepThenAsk(taken) = within(late, |context| fell_due(&transaction, true, context)) else {
+        panic!("a call that nobody answers is taken over")
+    };
+    let after = transaction.after(&taken, late);
+    assert_eq!((after.status, after.attempts[0].operations[0].calls), (Status::Unknown, 2));
+    assert!(!matches!(told(&after, CALLED, &refused()), Decision::Step(_)));
+}
+
+#[test]
+fn nobody_takes_over_while_the_call_may_be_under_way() {
+    let mut transaction = payment(Kind::Deposit, Status::Submitting);
+    transaction.attempts[0].operations[0].send_by = NOW;
+    let due = within(NOW + Duration::from_secs(6), |context| fell_due(&transaction, true, context));
+    assert!(matches!(due, Due::Decided(Decision::LookAgain { .. })), "{due:?}");
+}
+
+#[test]
+fn a_time_out_never_fails_a_payment() {
+    for status in Status::ALL {
+        for source in sources() {
+            let decision =
+                told(&payment(Kind::Withdrawal, status), source, &Outcome::Unknown { why: "time-out".into() });
+            if let Decision::Step(change) = decision {
+                assert_eq!(change.to, Status::Unknown);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_callback_alone_never_releases_a_hold() {
+    for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
+        let decision = told(&payment(Kind::Withdrawal, status), Source::Callback { id: Uuid::now_v7() }, &declined());
+        assert_eq!(step(&decision).to, status);
+        assert_eq!(commanded(&decision).act, Act::Ask);
+    }
+}
+
+#[test]
+fn a_different_amount_goes_to_a_human() {
+    let other = Outcome::Succeeded { reference: "pi_1".into(), money: euros(999) };
+    for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
+        let decision = told(&payment(Kind::Deposit, status), Source::Answer, &other);
+        assert_eq!(step(&decision).to, Status::Review);
+    }
+}
+
+#[test]
+fn a_success_on_a_given_up_attempt_goes_to_a_human() {
+    let mut transaction = payment(Kind::Deposit, Status::Submitting);
+    let mut newer = transaction.attempts[0].clone();
+    newer.id = Uuid::now_v7();
+    newer.number = 2;
+    transaction.attempts.push(newer);
+    transaction.attempt = 2;
+    assert_eq!(step(&told(&transaction, Source::Answer, &succeeded())).to, Status::Review);
+    assert!(matches!(told(&transaction, Source::Answer, &declined()), Decision::Note(_)));
+}
+
+#[test]
+fn a_late_success_of_a_deposit_counts_only_when_the_gateway_confirms_it() {
+    let transaction = payment(Kind::Deposit, Status::Failed);
+    let doorbell = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &succeeded());
+    assert_eq!((step(&doorbell).to, commanded(&doorbell).act), (Status::Failed, Act::Ask));
+    assert_eq!(step(&told(&transaction, Source::Answer, &succeeded())).to, Status::Succeeded);
+    let withdrawal = payment(Kind::Withdrawal, Status::Failed);
+    assert_eq!(step(&told(&withdrawal, Source::Answer, &succeeded())).to, Status::Review);
+}
+
+#[test]
+fn no_such_payment_resends_with_the_same_key_while_that_is_safe() {
+    let mut transaction = payment(Kind::Withdrawal, Status::Unknown);
+    transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
+    let decision = told(&transaction, Source::Answer, &Outcome::NotFound);
+    let order = commanded(&decision);
+    assert_eq!((order.act, order.attempt), (Act::Create, 1));
+    let after = transaction.after(step(&decision), NOW);
+    let Begin::Call { change, attempt, .. } = begun(&after, &order) else {
+        panic!("the same attempt may be sent again")
+    };
+    assert_eq!(attempt, transaction.attempts[0].id);
+    assert_eq!(after.after(&change, NOW).attempts[0].operations[0].calls, 2);
+}
+
+#[test]
+fn no_such_payment_is_not_believed_while_the_call_may_be_on_its_way() {
+    let transaction = payment(Kind::Deposit, Status::Unknown);
+    assert!(matches!(told(&transaction, Source::Answer, &Outcome::NotFound), Decision::LookAgain { .. }));
+}
+
+#[test]
+fn no_such_payment_twice_ends_a_deposit_and_hands_a_withdrawal_to_a_human() {
+    for (kind, end) in [(Kind::Deposit, Status::Failed), (Kind::Withdrawal, Status::Review)] {
+        let mut transaction = payment(kind, Status::Unknown);
+        transaction.submit_until = NOW;
+        transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
+        let first = told(&transaction, Source::Answer, &Outcome::NotFound);
+        assert_eq!(step(&first).to, Status::Unknown);
+        let after = transaction.after(step(&first), NOW);
+        assert!(matches!(told(&after, Source::Answer, &Outcome::NotFound), Decision::LookAgain { .. }), "too soon");
+        let attempt = after.attempts[0].id;
+        let (later, outcome) = (NOW + Duration::from_secs(61), Outcome::NotFound);
+        let news = News { attempt, source: Source::Answer, outcome: &outcome };
+        let second = within(later, |context| learn(&after, news, context));
+        assert_eq!(step(&second).to, end);
+    }
+}
+
+#[test]
+fn approval_orders_exactly_one_capture_however_often_it_is_told() {
+    let transaction = payment(Kind::Deposit, Status::RequiresAction);
+    let approved = Outcome::Approved { reference: "pi_1".into() };
+    let callback = || Source::Callback { id: Uuid::now_v7() };
+    let decision = told(&transaction, callback(), &approved);
+    let order = commanded(&decision);
+    assert_eq!(order.act, Act::Capture);
+    let after = transaction.after(step(&decision), NOW);
+    assert!(matches!(told(&after, callback(), &approved), Decision::Nothing(_)));
+    let Begin::Call { change, operation, .. } = begun(&after, &order) else {
+        panic!("an approved payment is captured")
+    };
+    assert_eq!((operation, change.to), (Operation::Capture, Status::Submitting));
+}
+
+#[test]
+fn a_customer_who_never_comes_lets_the_payment_expire_only_when_the_gateway_says_unpaid() {
+    let mut transaction = payment(Kind::Deposit, Status::RequiresAction);
+    transaction.next_action_expires_at = Some(NOW - Duration::from_secs(1));
+    let due = within(NOW, |context| fell_due(&transaction, true, context));
+    assert_eq!(due, Due::Ask);
+    let unpaid = Outcome::NeedsCustomer {
+        reference: "pi_1".into(),
+        redirect_url: "https://gateway.example".into(),
+        expires_at: None,
+    };
+    assert_eq!(step(&told(&transaction, Source::Answer, &unpaid)).to, Status::Expired);
+}
+
+#[test]
+fn nothing_sent_in_time_fails_and_releases_in_the_same_commit() {
+    let mut transaction = payment(Kind::Withdrawal, Status::Created);
+    transaction.submit_until = NOW;
+    let Due::Decided(decision) = within(NOW, |context| fell_due(&transaction, true, context)) else { panic!() };
+    assert_eq!(step(&decision).substatus, Some(Substatus::NotSent));
+    assert!(!step(&decision).postings.is_empty());
+}
+
+#[test]
+fn a_command_that_the_relay_still_has_is_not_given_again() {
+    let transaction = payment(Kind::Deposit, Status::Created);
+    let due = within(NOW, |context| fell_due(&transaction, false, context));
+    assert!(matches!(due, Due::Decided(Decision::LookAgain { .. })));
+    let due = within(NOW, |context| fell_due(&transaction, true, context));
+    assert!(matches!(due, Due::Decided(Decision::Step(_))));
+}
+
+#[test]
+fn a_doorbell_asks_the_gateway_and_moves_nothing() {
+    for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown, Status::Failed]
+    {
+        let transaction = payment(Kind::Deposit, status);
+        let attempt = transaction.attempts[0].id;
+        let decision = within(NOW, |context| rung(&transaction, attempt, Uuid::now_v7(), context));
+        assert_eq!((step(&decision).to, commanded(&decision).act), (status, Act::Ask));
+    }
+}
