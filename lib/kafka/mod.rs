@@ -3,3 +3,8 @@
 pub mod consumer;
 mod keyed;
 mod offsets;
+pub mod producer;
+mod settings;
+pub mod topics;
+
+pub use settings::{Compression, Settings};

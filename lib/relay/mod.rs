@@ -1,1 +1,5 @@
 //! Lanes of the outbox into Kafka.
+
+mod settings;
+
+pub use settings::Settings;

@@ -3,6 +3,7 @@
 pub mod config;
 pub mod health;
 pub mod instance;
+pub mod planted;
 pub mod process;
 pub mod retry;
 pub mod secret;

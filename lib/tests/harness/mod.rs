@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod topics;
+
 use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};

@@ -1,0 +1,76 @@
+//! Where the brokers are, and what the topics are like.
+
+use rdkafka::ClientConfig;
+use serde::{Deserialize, Serialize};
+
+use super::consumer;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// `host:port`, several separated by commas.
+    pub brokers: String,
+    /// Put before every topic's name, so that fleets can share brokers.
+    pub topic_prefix: String,
+    /// Copies of each partition. One broker can only hold one.
+    pub replication: i32,
+    /// How long topics keep records, in milliseconds; -1 for ever.
+    pub retention_ms: i64,
+    /// The largest record (and batch) that topics take, in bytes. Producers check it before they send.
+    pub message_max_bytes: usize,
+    pub compression: Compression,
+    pub consumer: consumer::Settings,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            brokers: "127.0.0.1:9092".into(),
+            topic_prefix: String::new(),
+            replication: 1,
+            retention_ms: 7 * 24 * 3_600_000,
+            message_max_bytes: 1_000_000,
+            compression: Compression::default(),
+            consumer: consumer::Settings::default(),
+        }
+    }
+}
+
+/// How producers pack their batches.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Compression {
+    None,
+    /// A third of the bytes on the wire and on the brokers' disks, for little time of ours.
+    #[default]
+    Lz4,
+}
+
+impl Compression {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Lz4 => "lz4",
+        }
+    }
+}
+
+impl Settings {
+    /// The topic's name on the brokers.
+    pub fn topic(&self, name: &str) -> String {
+        format!("{}{name}", self.topic_prefix)
+    }
+
+    /// What every client starts from.
+    pub fn client(&self) -> ClientConfig {
+        let mut client = ClientConfig::new();
+        client
+            .set("bootstrap.servers", &self.brokers)
+            // The default waits up to 10 s after a broker was away, and is then back 6 s late.
+            .set("reconnect.backoff.max.ms", "500")
+            // Topics are declared in one place; a name misspelt elsewhere must not make one.
+            .set("allow.auto.create.topics", "false")
+            .set("socket.keepalive.enable", "true");
+        client
+    }
+}

@@ -1,0 +1,43 @@
+//! Topics of a test's own on the real brokers: a prefix nobody else has, deleted with it.
+
+use std::time::Duration;
+
+use payfleet::kafka::{Settings, topics};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
+use uuid::Uuid;
+
+pub struct Topics {
+    pub settings: Settings,
+}
+
+impl Topics {
+    /// A prefix, without any topics yet.
+    pub fn none() -> Self {
+        let topic_prefix = format!("test.{}.", Uuid::now_v7().simple());
+        Self { settings: Settings { brokers: super::kafka_brokers(), topic_prefix, ..Settings::default() } }
+    }
+
+    /// All topics of a fleet with the gateways of these names.
+    pub async fn of_gateways(gateways: &[&str]) -> Self {
+        let made = Self::none();
+        topics::ensure(&made.settings, &topics::declared(gateways.iter().copied())).await.unwrap();
+        made
+    }
+}
+
+impl Drop for Topics {
+    fn drop(&mut self) {
+        let settings = self.settings.clone();
+        // A thread with its own runtime: Drop cannot wait on the test's.
+        let dropping = std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
+            let admin: AdminClient<DefaultClientContext> = settings.client().create().ok()?;
+            let metadata = admin.inner().fetch_metadata(None, Duration::from_secs(5)).ok()?;
+            let names: Vec<&str> = metadata.topics().iter().map(rdkafka::metadata::MetadataTopic::name).collect();
+            let ours: Vec<&str> = names.into_iter().filter(|name| name.starts_with(&settings.topic_prefix)).collect();
+            runtime.block_on(admin.delete_topics(&ours, &AdminOptions::new())).ok()
+        });
+        dropping.join().ok();
+    }
+}

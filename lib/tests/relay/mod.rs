@@ -1,0 +1,3 @@
+//! Guarantees of the relay.
+
+mod topics;
