@@ -55,5 +55,7 @@ async fn ready(readiness: &Readiness, stop: &CancellationToken) -> Response<Stri
 fn answer(status: StatusCode, text: &str) -> Response<String> {
     let mut response = Response::new(format!("{}\n", text.trim_end()));
     *response.status_mut() = status;
+    // Ours, also when it is a 503: the server leaves its text alone.
+    response.extensions_mut().insert(super::http::Route("health"));
     response
 }

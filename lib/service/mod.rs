@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod health;
+pub mod http;
 pub mod instance;
 pub mod planted;
 pub mod process;

@@ -1,0 +1,200 @@
+//! One connection, from its first byte to its last.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::server::conn::{http1, http2};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::graceful::GracefulConnection;
+use hyper_util::service::TowerToHyperService;
+use tokio::net::TcpStream;
+use tokio_util::sync::CancellationToken;
+use tower::{Service, ServiceExt};
+
+use super::Peer;
+
+/// A request's line and headers may take this much.
+const HEADER_BYTES: usize = 16 * 1024;
+const HEADERS: usize = 64;
+/// Requests at once on one HTTP/2 connection.
+const STREAMS: u32 = 128;
+/// The first letters of HTTP/2's preface (RFC 9113, 3.4); no method of HTTP/1 begins with them.
+const PREFACE: &[u8; 3] = b"PRI";
+/// A peer that acknowledges nothing for this long is gone.
+const DEAF_PEER: Duration = Duration::from_secs(30);
+
+pub(super) struct Connection<S> {
+    pub service: S,
+    pub peer: SocketAddr,
+    pub until: Until,
+}
+
+/// What ends a connection.
+#[derive(Clone)]
+pub(super) struct Until {
+    /// For the first bytes, for headers, and for an idle connection.
+    pub patience: Duration,
+    /// No further request after those under way.
+    pub stop: CancellationToken,
+    /// Ends now.
+    pub cut: CancellationToken,
+}
+
+enum Version {
+    Http1,
+    Http2,
+}
+
+impl<S, B> Connection<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    pub(super) async fn serve(self, stream: TcpStream) {
+        stream.set_nodelay(true).ok();
+        rustix::net::sockopt::set_tcp_user_timeout(&stream, DEAF_PEER.as_millis() as u32).ok();
+        let Until { patience, stop, .. } = self.until.clone();
+        // hyper's own guessing of the version has no time limit, so the version is told by looking first.
+        let version = tokio::select! {
+            () = stop.cancelled() => return,
+            version = tokio::time::timeout(patience, version_of(&stream)) => version,
+        };
+        let Ok(Some(version)) = version else { return };
+        let io = TokioIo::new(stream);
+        let busy = Arc::new(Busy::default());
+        let (peer, counted, inner) = (Peer(self.peer), Arc::clone(&busy), self.service.clone());
+        let service = tower::service_fn(move |mut request: Request<Incoming>| {
+            request.extensions_mut().insert(peer);
+            let under_way = UnderWay::begin(&counted);
+            let answer = inner.clone().oneshot(request);
+            async move {
+                let answer = answer.await;
+                drop(under_way);
+                answer
+            }
+        });
+        let service = TowerToHyperService::new(service);
+        match version {
+            Version::Http1 => {
+                let mut builder = http1::Builder::new();
+                builder
+                    .timer(TokioTimer::new())
+                    .header_read_timeout(patience)
+                    .max_header_size(HEADER_BYTES)
+                    .max_headers(HEADERS)
+                    .max_buf_size(4 * HEADER_BYTES);
+                self.until.drive(builder.serve_connection(io, service), &busy).await;
+            }
+            Version::Http2 => {
+                let mut builder = http2::Builder::new(TokioExecutor::new());
+                builder
+                    .timer(TokioTimer::new())
+                    .max_concurrent_streams(STREAMS)
+                    .max_header_list_size(HEADER_BYTES as u32)
+                    .keep_alive_interval(DEAF_PEER / 2)
+                    .keep_alive_timeout(patience);
+                self.until.drive(builder.serve_connection(io, service), &busy).await;
+            }
+        }
+    }
+}
+
+impl Until {
+    /// Until the client closes it, it idles for too long, or we stop.
+    async fn drive<C: GracefulConnection>(&self, connection: C, busy: &Busy) {
+        let mut connection = pin!(connection);
+        let mut look = tokio::time::interval(self.patience);
+        let mut closing = false;
+        loop {
+            tokio::select! {
+                biased;
+                // How a connection ends is the client's business: resets and timeouts are everyday.
+                _ = connection.as_mut() => return,
+                () = self.cut.cancelled() => return,
+                () = self.stop.cancelled(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                // HTTP/1 has its header timer; this is for HTTP/2, where a silent client could stay for ever: even told to go
+                // it would, since the farewell waits for its echo.
+                _ = look.tick() => match (busy.is_idle_for(self.patience), closing) {
+                    (true, false) => {
+                        closing = true;
+                        connection.as_mut().graceful_shutdown();
+                    }
+                    (true, true) => return,
+                    (false, _) => {}
+                },
+            }
+        }
+    }
+}
+
+/// None: the client left without a word.
+async fn version_of(stream: &TcpStream) -> Option<Version> {
+    let mut first = [0; PREFACE.len()];
+    loop {
+        let seen = stream.peek(&mut first).await.ok()?;
+        if seen == 0 {
+            return None;
+        }
+        if first[..seen] != PREFACE[..seen] {
+            return Some(Version::Http1);
+        }
+        if seen == PREFACE.len() {
+            return Some(Version::Http2);
+        }
+        // Peeking again would return at once with the same bytes.
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Requests under way on a connection, and when the last one ended.
+struct Busy {
+    begun: Instant,
+    under_way: AtomicUsize,
+    idle_since_ms: AtomicU64,
+}
+
+impl Default for Busy {
+    fn default() -> Self {
+        Self { begun: Instant::now(), under_way: AtomicUsize::new(0), idle_since_ms: AtomicU64::new(0) }
+    }
+}
+
+impl Busy {
+    fn age_ms(&self) -> u64 {
+        self.begun.elapsed().as_millis() as u64
+    }
+
+    fn is_idle_for(&self, patience: Duration) -> bool {
+        let idle_ms = self.age_ms().saturating_sub(self.idle_since_ms.load(Ordering::Relaxed));
+        self.under_way.load(Ordering::Relaxed) == 0 && u128::from(idle_ms) >= patience.as_millis()
+    }
+}
+
+/// Counts a request for as long as it lives, also when it is dropped half-way.
+struct UnderWay(Arc<Busy>);
+
+impl UnderWay {
+    fn begin(busy: &Arc<Busy>) -> Self {
+        busy.under_way.fetch_add(1, Ordering::Relaxed);
+        Self(Arc::clone(busy))
+    }
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        self.0.idle_since_ms.store(self.0.age_ms(), Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,205 @@
+//! The accept loop and what surrounds every route of a port.
+//!
+//! A connection costs one slot from its first byte to its last; a full house answers 503 at once. Every wait on a client has a
+//! bound: for its first bytes, its headers (which is the limit of an idle connection, too), its whole request. When told to stop
+//! it takes no new connection, lets requests under way finish, and cuts what is left at the deadline.
+//!
+//! If it dies here: clients see a reset connection. Whatever a request had begun goes on in tasks of its own, or not at all.
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use serde::{Deserialize, Serialize};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::{Service, ServiceBuilder};
+use tower_http::catch_panic::CatchPanicLayer;
+use tower_http::limit::RequestBodyLimitLayer;
+use tower_http::request_id::{MakeRequestId, PropagateRequestIdLayer, RequestId, SetRequestIdLayer};
+use tower_http::timeout::TimeoutLayer;
+use tower_http::trace::TraceLayer;
+use warp::Filter;
+
+use super::Problem;
+use super::connection::{Connection, Until};
+use super::render::Rendered;
+use crate::service::telemetry::trace;
+
+/// Bounds of one port.
+#[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Connections at the same time; one more is answered 503.
+    pub connections: usize,
+    /// For the first bytes, for the headers of each request, and for an idle connection.
+    pub header_ms: u64,
+    /// For a whole request, from its headers to its answer. Longer than any wait that a client may ask for.
+    pub request_ms: u64,
+    /// For any body; routes have smaller bounds of their own.
+    pub body_bytes: usize,
+    /// For requests under way when told to stop.
+    pub drain_ms: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { connections: 4_096, header_ms: 10_000, request_ms: 40_000, body_bytes: 1024 * 1024, drain_ms: 10_000 }
+    }
+}
+
+/// Why a port could not be opened, and what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    #[error("{setting}: `{listen}` is not an address and port such as 127.0.0.1:15001")]
+    NotAnAddress { listen: String, setting: &'static str },
+    #[error(
+        "port {port} is in use by another program: choose another by setting {setting}={host}:PORT (0 takes any free one)"
+    )]
+    InUse { host: String, port: u16, setting: &'static str },
+    #[error("{listen} cannot be opened ({error}): choose another by setting {setting}")]
+    Refused { listen: SocketAddr, setting: &'static str, error: std::io::Error },
+}
+
+/// Opens a port. `setting` is the environment variable that chooses it, for the error that a person reads.
+pub async fn bind(listen: &str, setting: &'static str) -> Result<TcpListener, BindError> {
+    let address: SocketAddr =
+        listen.parse().map_err(|_| BindError::NotAnAddress { listen: listen.to_owned(), setting })?;
+    TcpListener::bind(address).await.map_err(|error| match error.kind() {
+        std::io::ErrorKind::AddrInUse => {
+            BindError::InUse { host: address.ip().to_string(), port: address.port(), setting }
+        }
+        _ => BindError::Refused { listen: address, setting, error },
+    })
+}
+
+/// Serves warp routes on an open port until `stop`. `port` names it in metrics.
+pub async fn serve<F>(listener: TcpListener, routes: F, port: &'static str, limits: Limits, stop: CancellationToken)
+where
+    F: Filter<Error = warp::Rejection> + Clone + Send + Sync + 'static,
+    F::Extract: warp::Reply + Send,
+    F::Future: Send,
+{
+    let layers = ServiceBuilder::new()
+        .layer(SetRequestIdLayer::x_request_id(FreshId))
+        .layer(PropagateRequestIdLayer::x_request_id())
+        .layer(TraceLayer::new_for_http().make_span_with(span).on_request(()).on_response(()).on_failure(()))
+        .layer(RequestBodyLimitLayer::new(limits.body_bytes))
+        .layer(TimeoutLayer::with_status_code(
+            StatusCode::SERVICE_UNAVAILABLE,
+            Duration::from_millis(limits.request_ms),
+        ))
+        .layer(CatchPanicLayer::custom(panicked));
+    let service = Rendered { inner: layers.service(warp::service(routes)), port };
+    accept(listener, service, port, limits, stop).await;
+}
+
+/// A request without an id of its own gets one.
+#[derive(Clone, Copy)]
+struct FreshId;
+
+impl MakeRequestId for FreshId {
+    fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
+        let mut text = [0; uuid::fmt::Simple::LENGTH];
+        let id = uuid::Uuid::now_v7().simple().encode_lower(&mut text);
+        HeaderValue::from_str(id).ok().map(RequestId::new)
+    }
+}
+
+fn span<B>(request: &Request<B>) -> tracing::Span {
+    let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path());
+    if let Some(parent) = request.headers().get("traceparent").and_then(|parent| parent.to_str().ok()) {
+        trace::follow(&span, parent);
+    }
+    span
+}
+
+/// The panic's own message may hold anything: it goes to the log only.
+fn panicked(panic: Box<dyn std::any::Any + Send + 'static>) -> Response<Full<Bytes>> {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    tracing::error!(panic = text.unwrap_or("(not a text)"), "a request's handler panicked");
+    metrics::counter!("payfleet_http_panics_total").increment(1);
+    let mut response = Response::new(Full::default());
+    *response.status_mut() = StatusCode::INTERNAL_SERVER_ERROR;
+    response.extensions_mut().insert(Problem::of_status(StatusCode::INTERNAL_SERVER_ERROR));
+    response
+}
+
+async fn accept<S, B>(listener: TcpListener, service: S, port: &'static str, limits: Limits, stop: CancellationToken)
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    let slots = Arc::new(Semaphore::new(limits.connections));
+    let open = metrics::gauge!("payfleet_http_connections", "port" => port);
+    let connections = TaskTracker::new();
+    let until =
+        Until { patience: Duration::from_millis(limits.header_ms), stop: stop.clone(), cut: CancellationToken::new() };
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = stop.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        let (stream, peer) = match accepted {
+            Ok(accepted) => accepted,
+            Err(error) => {
+                rest_after(&error).await;
+                continue;
+            }
+        };
+        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
+            metrics::counter!("payfleet_http_connections_refused_total", "port" => port).increment(1);
+            refuse(&stream);
+            continue;
+        };
+        let connection = Connection { service: service.clone(), peer, until: until.clone() };
+        let open = open.clone();
+        connections.spawn(async move {
+            open.increment(1);
+            connection.serve(stream).await;
+            open.decrement(1);
+            drop(slot);
+        });
+    }
+    drop(listener);
+    connections.close();
+    if tokio::time::timeout(Duration::from_millis(limits.drain_ms), connections.wait()).await.is_err() {
+        tracing::warn!(port, connections = connections.len(), "requests did not finish in time: connections are cut");
+        until.cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// A connection that broke before it was taken is nothing; no file descriptors left is a state that lasts for a while.
+async fn rest_after(error: &std::io::Error) {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    if matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
+        return;
+    }
+    tracing::error!(%error, "no connection can be accepted");
+    tokio::time::sleep(Duration::from_millis(50)).await;
+}
+
+/// No slot is left: says so if the socket takes it at once, and closes.
+fn refuse(stream: &TcpStream) {
+    let body = Problem::of_status(StatusCode::SERVICE_UNAVAILABLE)
+        .detail("all connections are taken; repeat the request a little later")
+        .to_json(None, None);
+    let head = format!(
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
+    stream.try_write(&[head.as_bytes(), &body].concat()).ok();
+}

@@ -1,0 +1,5 @@
+//! HTTP in: what clients may rely on, whatever they send.
+
+pub mod client;
+
+mod server;
