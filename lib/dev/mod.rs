@@ -1,1 +1,4 @@
 //! The whole fleet in one process, and the local servers it stands on.
+
+pub mod secrets;
+pub mod servers;

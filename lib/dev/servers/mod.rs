@@ -1,0 +1,72 @@
+//! Servers of our own on this machine: PostgreSQL, Redis and Kafka under one directory, on free ports of the loopback address.
+//!
+//! Each is a child of this process, in a process group of its own (Ctrl-C reaches only us, and we end them in order), and is
+//! recorded as (process id, start time), so that a later run can tell an orphan of a killed one from a stranger. Nothing is
+//! ever ended by name.
+//!
+//! If it dies here: the servers live on. The next run on the same directory finds the record, ends them and starts its own.
+
+pub mod kafka;
+pub mod postgres;
+pub mod redis;
+
+mod around;
+mod directory;
+mod supervised;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+pub use around::around;
+pub use directory::Directory;
+pub use supervised::Supervised;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{path}: {cause}")]
+    Io { path: PathBuf, cause: std::io::Error },
+    #[error("another run of this tree uses {path}{}; stop it first, or choose another directory with --directory", .holder.map(|pid| format!(" (process {pid})")).unwrap_or_default())]
+    InUse { path: PathBuf, holder: Option<u32> },
+    #[error("{program} was not found; {remedy}")]
+    Missing { program: &'static str, remedy: &'static str },
+    #[error("{program} did not start: {reason}\nthe end of its log, {log}:\n{tail}")]
+    NotStarted { program: String, reason: String, log: PathBuf, tail: String },
+    #[error("{program} failed:\n{output}")]
+    Failed { program: String, output: String },
+    #[error(
+        "the data in {path} were written by PostgreSQL {found}, but version {installed} is installed: `make clean` starts afresh"
+    )]
+    OtherVersion { path: PathBuf, found: String, installed: u32 },
+}
+
+impl Error {
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(std::io::Error) -> Self {
+        let path = path.into();
+        move |cause| Self::Io { path, cause }
+    }
+}
+
+/// How long a server may take to answer. Generous: a machine that also compiles is slow.
+const START_LIMIT: Duration = Duration::from_secs(60);
+
+/// A port of the loopback address that nobody listens on now. Whoever uses it must expect to lose the race and ask again.
+fn free_port() -> Result<u16, Error> {
+    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("127.0.0.1"))?;
+    Ok(listener.local_addr().map_err(Error::io("127.0.0.1"))?.port())
+}
+
+/// The program of that name on the search path.
+fn on_path(program: &str) -> Option<PathBuf> {
+    let paths = std::env::var_os("PATH")?;
+    std::env::split_paths(&paths).map(|directory| directory.join(program)).find(|path| path.is_file())
+}
+
+/// Runs a program to its end; what it said is the error if it fails.
+async fn finish(program: &str, command: &mut tokio::process::Command) -> Result<(), Error> {
+    let done = command.stdin(std::process::Stdio::null()).output().await.map_err(Error::io(program))?;
+    if done.status.success() {
+        return Ok(());
+    }
+    let output = [done.stdout, done.stderr].concat();
+    Err(Error::Failed { program: program.to_owned(), output: String::from_utf8_lossy(&output).trim().to_owned() })
+}
