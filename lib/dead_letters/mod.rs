@@ -1,1 +1,114 @@
-//! Consumed records that could not be processed.
+//! Consumed records that could not be processed: kept with their reason, and told about on `payments.dead`.
+//!
+//! The row and its outbox record are one commit, and only after it the consumer passes the record's offset. A payment whose
+//! command died here is not forgotten: its `due_at` stands.
+//!
+//! If it dies here: before the commit the record is delivered again and buried then; after it, the second burial of the same
+//! record does nothing.
+
+use async_trait::async_trait;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+use sqlx::postgres::PgPool;
+use uuid::Uuid;
+
+use crate::domain::event::{self, DeadRecord};
+use crate::domain::lane::lane_of;
+use crate::kafka::consumer::{Graveyard, Record};
+use crate::outbox::doorbell::Doorbell;
+
+/// Characters of a reason that are kept.
+const REASON_LIMIT: usize = 500;
+
+#[derive(Clone)]
+pub struct DeadLetters {
+    pool: PgPool,
+    doorbell: Doorbell,
+}
+
+impl DeadLetters {
+    pub fn new(pool: PgPool, doorbell: Doorbell) -> Self {
+        Self { pool, doorbell }
+    }
+
+    async fn insert(&self, record: &Record, reason: &str) -> Result<Burial, sqlx::Error> {
+        let id = Uuid::now_v7();
+        let topic: &str = &record.topic;
+        let (partition, offset) = (record.partition, record.offset);
+        let told =
+            DeadRecord { dead_letter_id: id, topic: topic.to_owned(), partition, offset, reason: printable(reason) };
+        let payload = event::to_payload(&told);
+        let inserted = sqlx::query_file!(
+            "lib/dead_letters/sql/bury.sql",
+            id,
+            topic,
+            partition,
+            offset,
+            record.key.as_deref(),
+            record.payload.as_deref(),
+            headers(record),
+            hash(record),
+            told.reason,
+            event::hash(&payload),
+            lane_of(id),
+            event::DEAD,
+            event::kind::DEAD,
+            record.traceparent(),
+            payload,
+        )
+        .execute(&self.pool)
+        .await?;
+        Ok(if inserted.rows_affected() == 1 { Burial::First } else { Burial::Again })
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Burial {
+    First,
+    Again,
+}
+
+#[async_trait]
+impl Graveyard for DeadLetters {
+    async fn bury(&self, record: &Record, reason: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if self.insert(record, reason).await? == Burial::First {
+            self.doorbell.ring();
+            metrics::counter!("payfleet_dead_letters_total", "topic" => record.topic.to_string()).increment(1);
+        }
+        Ok(())
+    }
+}
+
+/// A reason may quote the record it is about, and PostgreSQL's text refuses NUL: a letter must never be refused for its reason.
+fn printable(reason: &str) -> String {
+    let text: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_LIMIT).collect();
+    if text.trim().is_empty() { "no reason given".to_owned() } else { text }
+}
+
+fn headers(record: &Record) -> Value {
+    let texts = record.headers.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()));
+    Value::Object(texts.collect())
+}
+
+/// SHA-256 over key and value, each with its length in front (absent differs from empty).
+fn hash(record: &Record) -> Vec<u8> {
+    let mut hash = Sha256::new();
+    for part in [&record.key, &record.payload] {
+        hash.update(part.as_ref().map_or(-1, |bytes| bytes.len() as i64).to_be_bytes());
+        hash.update(part.as_deref().unwrap_or_default());
+    }
+    hash.finalize().to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reason_that_quotes_garbage_can_be_stored() {
+        let reason = printable(&format!("unknown field `a\0b\n{}`", "é".repeat(1_000)));
+        assert!(reason.starts_with("unknown field `a b é"), "{reason}");
+        assert_eq!(reason.chars().count(), REASON_LIMIT);
+        assert_eq!(printable("\0"), "no reason given");
+    }
+}

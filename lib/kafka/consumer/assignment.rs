@@ -5,17 +5,17 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer, ConsumerContext};
-use rdkafka::error::KafkaResult;
+use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext};
 use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
+use super::commits::{self, Answer, Commits};
 use super::work::{End, Finished};
 use crate::kafka::offsets::{Ticket, Tracker};
 
-/// A commit that was not answered for this long is asked for again.
-const COMMIT_LOST: Duration = Duration::from_secs(30);
+/// Who leaves commits at least this often: it takes several tries when the group is in the middle of a rebalance.
+const AT_LAST: Duration = Duration::from_millis(20);
 
 /// One partition, from its assignment until it is given up.
 struct Partition {
@@ -52,41 +52,47 @@ pub(super) struct Assignment {
     group: String,
     settings: Settings,
     finished: mpsc::Receiver<Finished>,
+    /// Cancelled when this member is to leave: from that moment on nothing begins.
+    stop: CancellationToken,
     partitions: Vec<Partition>,
     assignments: u64,
     /// In flight, of all partitions, also of those given up whose last handlers still run.
     records: usize,
     bytes: usize,
     full: bool,
-    stopping: bool,
     done_since_commit: usize,
     committed_at: Instant,
-    committing_since: Option<Instant>,
+    committing: bool,
     panicked: bool,
 }
 
 impl Assignment {
-    pub(super) fn new(group: &str, settings: &Settings, finished: mpsc::Receiver<Finished>) -> Self {
+    pub(super) fn new(
+        group: &str,
+        settings: &Settings,
+        finished: mpsc::Receiver<Finished>,
+        stop: CancellationToken,
+    ) -> Self {
         Self {
             group: group.to_owned(),
             settings: settings.clone(),
             finished,
+            stop,
             partitions: Vec::new(),
             assignments: 0,
             records: 0,
             bytes: 0,
             full: false,
-            stopping: false,
             done_since_commit: 0,
             committed_at: Instant::now(),
-            committing_since: None,
+            committing: false,
             panicked: false,
         }
     }
 
     /// Counts a delivered record in. None: its partition is not ours any more, or we are leaving; somebody gets it again.
     pub(super) fn take(&mut self, topic: &str, partition: i32, offset: i64) -> Option<Place> {
-        if self.stopping {
+        if self.stop.is_cancelled() {
             return None;
         }
         let partition = self.partitions.iter_mut().find(|owned| owned.is(topic, partition))?;
@@ -145,13 +151,7 @@ impl Assignment {
 
     /// Nothing is in flight, and nothing waits to be committed.
     pub(super) fn is_at_rest(&self) -> bool {
-        self.is_idle() && self.committing_since.is_none() && self.partitions.iter().all(|p| p.to_commit().is_none())
-    }
-
-    /// Begins to leave: what waits is dropped, what is being handled goes on.
-    pub(super) fn stop_feeding(&mut self) {
-        self.stopping = true;
-        self.partitions.iter().for_each(|owned| owned.feed.cancel());
+        self.is_idle() && !self.committing && self.partitions.iter().all(|p| p.to_commit().is_none())
     }
 
     /// Pauses what is over its bounds and resumes what is below half of them; between the two nothing changes, because a
@@ -162,11 +162,12 @@ impl Assignment {
             false => self.is_full(),
             true => self.records > records / 2 || self.bytes > bytes / 2,
         };
+        let stopping = self.stop.is_cancelled();
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         for owned in &mut self.partitions {
             let share = if owned.paused { 2 } else { 1 };
             let over = owned.records >= partition_records / share || owned.tracker.span() >= partition_span / share;
-            let wanted = self.stopping || self.full || over;
+            let wanted = stopping || self.full || over;
             if wanted != owned.paused {
                 owned.paused = wanted;
                 let list = if wanted { &mut pause } else { &mut resume };
@@ -186,26 +187,23 @@ impl Assignment {
     }
 
     /// Commits what is done, in the background, one commit under way at a time.
-    pub(super) fn commit_when_due<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) {
-        if self.committing_since.is_some_and(|since| since.elapsed() < COMMIT_LOST) {
-            return;
+    pub(super) fn commit_when_due(&mut self, commits: &Commits) {
+        while let Some(answer) = commits.answer() {
+            self.committing = false;
+            self.note(answer);
         }
-        let due = self.committed_at.elapsed() >= self.settings.commit_every();
-        if !due && self.done_since_commit < self.settings.commit_records {
+        let every = self.settings.commit_every();
+        let due = self.committed_at.elapsed() >= if self.stop.is_cancelled() { every.min(AT_LAST) } else { every };
+        if self.committing || (!due && self.done_since_commit < self.settings.commit_records) {
             return;
         }
         self.committed_at = Instant::now();
         self.done_since_commit = 0;
         self.report();
         let offsets = self.to_commit(|_| true);
-        if offsets.count() == 0 {
-            return;
-        }
-        match consumer.commit(&offsets, CommitMode::Async) {
-            Ok(()) => self.committing_since = Some(Instant::now()),
-            Err(error) => {
-                tracing::warn!(group = self.group, %error, "offsets could not be committed; they will be again")
-            }
+        if offsets.count() > 0 {
+            self.committing = true;
+            commits.begin(offsets);
         }
     }
 
@@ -220,43 +218,37 @@ impl Assignment {
         offsets
     }
 
-    /// The broker has answered the commit under way, or the client has given it up.
-    pub(super) fn commit_answered(&mut self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        if let Some(since) = self.committing_since.take() {
-            metrics::histogram!("payfleet_consumer_commit_seconds", "group" => self.group.clone())
-                .record(since.elapsed());
-        }
-        match result {
-            Ok(()) => self.note_committed(offsets),
-            Err(error) => tracing::warn!(group = self.group, %error, "offsets were not committed; they will be again"),
-        }
-    }
-
-    fn note_committed(&mut self, offsets: &TopicPartitionList) {
-        for element in offsets.elements() {
-            let owned = self.partitions.iter_mut().find(|owned| owned.is(element.topic(), element.partition()));
-            if let (Some(owned), Offset::Offset(offset), Ok(())) = (owned, element.offset(), element.error()) {
-                owned.committed = Some(offset);
-            }
-        }
-    }
-
     /// Commits all that is done of these partitions and waits for the broker's word.
     fn commit_now<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, which: impl Fn(&Partition) -> bool) {
         let offsets = self.to_commit(which);
-        if offsets.count() == 0 {
-            return;
-        }
-        match consumer.commit(&offsets, CommitMode::Sync) {
-            Ok(()) => self.note_committed(&offsets),
-            Err(error) => {
-                tracing::warn!(group = self.group, %error, "last offsets were not committed: these records are repeated");
-            }
+        if offsets.count() > 0 {
+            let answer = commits::commit(consumer, offsets);
+            self.note(answer);
         }
     }
 
     pub(super) fn commit_all<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) {
         self.commit_now(consumer, |_| true);
+    }
+
+    /// Leaves without a word: whatever was not committed by now is not.
+    pub(super) fn forget(&mut self) {
+        self.partitions.clear();
+    }
+
+    fn note(&mut self, answer: Answer) {
+        metrics::histogram!("payfleet_consumer_commit_seconds", "group" => self.group.clone()).record(answer.took);
+        if let Err(error) = answer.result {
+            // What is still ours is committed again at the next turn; what is not, somebody repeats.
+            tracing::warn!(group = self.group, %error, "offsets were not committed");
+            return;
+        }
+        for element in answer.offsets.elements() {
+            let owned = self.partitions.iter_mut().find(|owned| owned.is(element.topic(), element.partition()));
+            if let (Some(owned), Offset::Offset(offset)) = (owned, element.offset()) {
+                owned.committed = Some(offset);
+            }
+        }
     }
 
     pub(super) fn assign<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, new: &TopicPartitionList) {
@@ -267,7 +259,7 @@ impl Assignment {
                 topic: element.topic().into(),
                 partition: element.partition(),
                 tracker: Tracker::default(),
-                feed: CancellationToken::new(),
+                feed: self.stop.child_token(),
                 records: 0,
                 committed: None,
                 paused: false,

@@ -5,7 +5,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
-use rdkafka::error::KafkaResult;
 use rdkafka::statistics::{Partition, Statistics};
 
 use super::assignment::Assignment;
@@ -79,10 +78,6 @@ impl ConsumerContext for Context {
         };
         metrics::counter!("payfleet_consumer_rebalances_total", "group" => self.group.clone(), "kind" => kind)
             .increment(1);
-    }
-
-    fn commit_callback(&self, result: KafkaResult<()>, offsets: &TopicPartitionList) {
-        self.assignment().commit_answered(result, offsets);
     }
 }
 

@@ -17,6 +17,7 @@
 //! commits are refused by the broker.
 
 mod assignment;
+mod commits;
 mod context;
 mod poll;
 mod record;
@@ -93,8 +94,8 @@ pub struct Member {
     pub client: ClientConfig,
 }
 
-/// Longer than leaving the group takes when the broker answers.
-const LEAVING: Duration = Duration::from_secs(5);
+/// Longer than the last commit and the farewell take, unless the broker is away.
+const LEAVING: Duration = Duration::from_secs(4);
 
 /// Consumes until `stop`, then lets the records in hand be finished, commits and leaves the group. Dropping the future is the
 /// hard way out: nothing more is committed.

@@ -9,6 +9,7 @@ use rdkafka::message::{BorrowedMessage, Message};
 use tokio_util::sync::CancellationToken;
 
 use super::assignment::Assignment;
+use super::commits::Commits;
 use super::context::Context;
 use super::work::{Finished, Work};
 use super::{Error, Handler, Member, Record};
@@ -16,6 +17,9 @@ use super::{Error, Handler, Member, Record};
 /// How long a poll waits for a record: while work is in flight its end must be noticed soon, else only `stop` must.
 const BUSY: Duration = Duration::from_millis(5);
 const AT_REST: Duration = Duration::from_millis(50);
+
+/// How long a member that has finished its work and is to leave tries to have it committed.
+const LAST_COMMIT: Duration = Duration::from_secs(3);
 
 /// Records taken between two rounds of housekeeping, while the broker has more.
 const ROUND: usize = 64;
@@ -35,19 +39,29 @@ pub(super) fn run<H: Handler>(
     finished: mpsc::Receiver<Finished>,
     signals: &Signals,
 ) -> Result<(), Error> {
-    let consumer = join(member, finished).map_err(Error::Setup)?;
-    let poll = Poll { member, consumer, work };
-    let result = poll.until_told(signals);
-    if !signals.abandoned.is_cancelled() {
-        poll.consumer.context().assignment().commit_all(&poll.consumer);
+    let consumer = join(member, finished, signals).map_err(Error::Setup)?;
+    let result = std::thread::scope(|scope| {
+        let commits = Commits::start(scope, &consumer, &member.group).map_err(Error::Thread)?;
+        Poll { member, consumer: &consumer, commits, work }.until_told(signals)
+    });
+    let mut assignment = consumer.context().assignment();
+    if signals.abandoned.is_cancelled() {
+        assignment.forget();
+    } else {
+        assignment.commit_all(&consumer);
     }
+    drop(assignment);
     result
 }
 
-fn join(member: &Member, finished: mpsc::Receiver<Finished>) -> Result<BaseConsumer<Context>, KafkaError> {
+fn join(
+    member: &Member,
+    finished: mpsc::Receiver<Finished>,
+    signals: &Signals,
+) -> Result<BaseConsumer<Context>, KafkaError> {
     let mut client = member.client.clone();
     member.settings.configure(&mut client, &member.group);
-    let assignment = Assignment::new(&member.group, &member.settings, finished);
+    let assignment = Assignment::new(&member.group, &member.settings, finished, signals.stop.child_token());
     let consumer: BaseConsumer<Context> = client.create_with_context(Context::new(&member.group, assignment))?;
     let topics: Vec<&str> = member.topics.iter().map(String::as_str).collect();
     consumer.subscribe(&topics)?;
@@ -56,13 +70,14 @@ fn join(member: &Member, finished: mpsc::Receiver<Finished>) -> Result<BaseConsu
 
 struct Poll<'a, H> {
     member: &'a Member,
-    consumer: BaseConsumer<Context>,
+    consumer: &'a BaseConsumer<Context>,
+    commits: Commits,
     work: Arc<Work<H>>,
 }
 
 impl<H: Handler> Poll<'_, H> {
     fn until_told(&self, signals: &Signals) -> Result<(), Error> {
-        let mut leave_by = None;
+        let mut leave_by: Option<Instant> = None;
         let mut wait = AT_REST;
         loop {
             self.fetch(wait)?;
@@ -72,15 +87,14 @@ impl<H: Handler> Poll<'_, H> {
             let mut assignment = self.consumer.context().assignment();
             if leave_by.is_none() && signals.stop.is_cancelled() {
                 leave_by = Some(Instant::now() + Duration::from_millis(self.member.settings.drain_ms));
-                assignment.stop_feeding();
             }
             assignment.collect();
-            assignment.regulate(&self.consumer);
-            assignment.commit_when_due(&self.consumer);
+            assignment.regulate(self.consumer);
+            assignment.commit_when_due(&self.commits);
             if assignment.has_panicked() {
                 return Err(Error::Panicked { group: self.member.group.clone() });
             }
-            if leave_by.is_some_and(|by| assignment.is_idle() || Instant::now() >= by) {
+            if leave_by.as_mut().is_some_and(|by| may_leave(&assignment, by)) {
                 return Ok(());
             }
             wait = if assignment.is_at_rest() { AT_REST } else { BUSY };
@@ -121,4 +135,12 @@ impl<H: Handler> Poll<'_, H> {
         tracing::warn!(group = self.member.group, %error, "consumer");
         Ok(())
     }
+}
+
+/// Whoever has nothing in hand waits only for the last commit.
+fn may_leave(assignment: &Assignment, by: &mut Instant) -> bool {
+    if assignment.is_idle() {
+        *by = (*by).min(Instant::now() + LAST_COMMIT);
+    }
+    assignment.is_at_rest() || Instant::now() >= *by
 }

@@ -48,9 +48,10 @@ impl Record {
         self.header(header::TYPE)
     }
 
-    /// W3C Trace Context of the step that emitted the record.
+    /// W3C Trace Context of the step that emitted the record; None when it does not look like one.
     pub fn traceparent(&self) -> Option<&str> {
-        self.header(header::TRACEPARENT)
+        let is_part_of_one = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
+        self.header(header::TRACEPARENT).filter(|text| text.len() == 55 && text.bytes().all(is_part_of_one))
     }
 
     /// What the record takes in memory, near enough to bound it.

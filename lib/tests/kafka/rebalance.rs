@@ -1,0 +1,111 @@
+//! Members come and go while records flow.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+
+use payfleet::kafka::consumer::{HandleError, Handler, Record, Settings};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::gates::Gates;
+use super::{LIMIT, Running, Topic, Where, place};
+use crate::harness::eventually;
+
+/// Notes what it has handled, after having let others run.
+#[derive(Clone, Default)]
+struct Noting(Arc<Mutex<Vec<Where>>>);
+
+impl Noting {
+    fn distinct(&self) -> BTreeSet<Where> {
+        self.0.lock().unwrap().iter().copied().collect()
+    }
+}
+
+impl Handler for Noting {
+    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+        for _ in 0..record.offset % 7 {
+            tokio::task::yield_now().await;
+        }
+        self.0.lock().unwrap().push(place(record));
+        Ok(())
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_join_and_leave_while_records_flow_lose_nothing() {
+    const COUNT: i64 = 1_500;
+    let topic = Arc::new(Topic::new(6).await);
+    let (noting, mut random) = (Noting::default(), StdRng::seed_from_u64(3));
+    let flow = tokio::spawn({
+        let topic = topic.clone();
+        async move {
+            for n in 0..COUNT {
+                let puts = (0..6).map(|partition| topic.clone().put_owned(partition, (n % 40).to_string()));
+                futures_util::future::join_all(puts).await;
+            }
+        }
+    });
+    let mut members = vec![Running::start(topic.member(), noting.clone())];
+    for _ in 0..14 {
+        let seen = noting.distinct().len();
+        match random.random_range(0..3) {
+            0 if members.len() > 1 => members.swap_remove(random.random_range(0..members.len())).stop().await.unwrap(),
+            1 if members.len() > 1 => members.swap_remove(random.random_range(0..members.len())).kill().await,
+            _ => members.push(Running::start(topic.member(), noting.clone())),
+        }
+        let total = 6 * COUNT as usize;
+        let enough = (seen + 200).min(total);
+        eventually("the group to go on", LIMIT, async || (noting.distinct().len() >= enough).then_some(())).await;
+    }
+    flow.await.unwrap();
+    eventually("all records committed", LIMIT, async || topic.is_committed_to(COUNT).await.then_some(())).await;
+    assert_eq!(noting.distinct().len(), 6 * COUNT as usize);
+    for member in members {
+        member.stop().await.unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_in_hand_is_finished_before_its_partition_is_handed_over() {
+    let topic = Topic::new(2).await;
+    topic.fill(5).await;
+    let (gates, noting) = (Gates::default(), Noting::default());
+    let mut member = topic.member();
+    member.settings = Settings { revoke_ms: 20_000, commit_ms: 60_000, ..Settings::default() };
+    let first = Running::start(member, gates.clone());
+    eventually("all in hand", LIMIT, async || (gates.waiting().len() == 10).then_some(())).await;
+    let second = Running::start(topic.member(), noting.clone());
+    eventually("the handover, as the first commits", LIMIT, async || {
+        gates.open_all();
+        (topic.committed().await.len() == 1).then_some(())
+    })
+    .await;
+    first.stop().await.unwrap();
+    assert_eq!(topic.committed().await, [(0, 5), (1, 5)].into());
+    second.stop().await.unwrap();
+    assert!(noting.distinct().is_empty(), "the second repeated {:?}", noting.distinct());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_that_was_paused_when_it_was_lost_flows_again_when_it_comes_back() {
+    let topic = Topic::new(2).await;
+    topic.fill(60).await;
+    let (gates, noting) = (Gates::default(), Noting::default());
+    let mut member = topic.member();
+    member.settings = Settings { records: 20, revoke_ms: 10, ..Settings::default() };
+    let first = Running::start(member, gates.clone());
+    eventually("the first to be full", LIMIT, async || (gates.waiting().len() >= 20).then_some(())).await;
+    let second = Running::start(topic.member(), noting.clone());
+    eventually("the second to take over a partition", LIMIT, async || (noting.distinct().len() >= 60).then_some(()))
+        .await;
+    second.stop().await.unwrap();
+    for partition in 0..2 {
+        topic.put(partition, "late", b"{}").await;
+    }
+    eventually("all records", LIMIT, async || {
+        gates.open_all();
+        topic.is_committed_to(61).await.then_some(())
+    })
+    .await;
+    first.stop().await.unwrap();
+}
