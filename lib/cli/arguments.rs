@@ -26,11 +26,15 @@ Exit codes:
 pub enum Command {
     /// Run the whole fleet on this machine, with servers of its own.
     Dev(Dev),
+    /// Bring database and topics to what this version expects: migrations, topics, gateways and routes. May be repeated.
+    Migrate(Output),
+    /// Make the topics that are missing and check those that exist.
+    Topics(Output),
     /// Show the settings in effect and where each comes from, secrets redacted.
     Config(Output),
 }
 
-#[derive(Debug, Args)]
+#[derive(Clone, Copy, Debug, Args)]
 pub struct Output {
     /// JSON for scripts instead of a table for people.
     #[arg(long)]

@@ -1,28 +1,18 @@
 //! `payfleet config`: the settings in effect.
 
-use std::process::ExitCode;
-
 use super::arguments::Output;
+use super::output::{self, Table};
 use super::settings::Settings;
-use crate::service::config::{self, EXIT_BAD_SETTINGS, Loaded};
+use crate::service::config::Loaded;
 
-pub fn run(output: &Output) -> ExitCode {
-    let loaded: Loaded<Settings> = match config::load() {
-        Ok(loaded) => loaded,
-        Err(faults) => {
-            eprint!("payfleet: {faults}");
-            return ExitCode::from(EXIT_BAD_SETTINGS);
-        }
-    };
+pub fn show(loaded: &Loaded<Settings>, output: Output) {
     let lines = loaded.lines();
     if output.json {
-        println!("{}", serde_json::json!(lines));
-        return ExitCode::SUCCESS;
+        return output::json(&lines);
     }
-    let width = lines.iter().map(|line| line.setting.len()).max().unwrap_or(0);
-    let value_width = lines.iter().map(|line| line.value.len().min(60)).max().unwrap_or(0);
+    let mut table = Table::new(&["setting", "value", "from"]);
     for line in lines {
-        println!("{:width$}  {:value_width$}  {}", line.setting, line.value, line.origin);
+        table.row([line.setting, line.value, line.origin.to_string()]);
     }
-    ExitCode::SUCCESS
+    table.print();
 }

@@ -2,6 +2,10 @@
 
 mod arguments;
 mod config;
+mod migrate;
+mod output;
+pub mod processes;
+mod routes;
 pub mod settings;
 
 use std::process::ExitCode;
@@ -9,11 +13,25 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::dev;
-use crate::service::config::EXIT_BAD_SETTINGS;
+use crate::service::config::{EXIT_BAD_SETTINGS, Loaded};
 use arguments::{Arguments, Command, Dev, DevCommand};
+use settings::Settings;
+
+/// Why a command did not do what it was asked for.
+#[derive(Debug, thiserror::Error)]
+enum Error {
+    #[error(transparent)]
+    Migrate(#[from] migrate::Error),
+    #[error(transparent)]
+    Servers(#[from] dev::servers::Error),
+    #[error("the operating system gives no threads: {0}")]
+    Runtime(#[from] std::io::Error),
+}
 
 /// The whole of the `payfleet` program.
 pub fn main() -> ExitCode {
+    // Before anything that may speak TLS; fails only if it was done before.
+    rustls::crypto::ring::default_provider().install_default().ok();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -21,24 +39,38 @@ pub fn main() -> ExitCode {
             return ExitCode::from(if error.use_stderr() { EXIT_BAD_SETTINGS } else { 0 });
         }
     };
-    match arguments.command {
-        Command::Config(output) => config::run(&output),
-        Command::Dev(Dev { directory, command: DevCommand::Servers { command } }) => {
-            let done = runtime().block_on(dev::servers::around(&directory, &command));
-            match done {
-                Ok(status) => ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)),
-                Err(error) => failed(&error),
+    let done = match arguments.command {
+        // The command inside has settings of its own, which are not this one's to judge.
+        Command::Dev(Dev { directory, command: DevCommand::Servers { command } }) => servers(&directory, &command),
+        command => match crate::service::config::load::<Settings>() {
+            Ok(loaded) => execute(command, &loaded),
+            Err(faults) => {
+                eprint!("payfleet: {faults}");
+                return ExitCode::from(EXIT_BAD_SETTINGS);
             }
-        }
+        },
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("payfleet: {error}");
+        ExitCode::FAILURE
+    })
+}
+
+fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Error> {
+    let settings = &loaded.settings;
+    let runtime = tokio::runtime::Runtime::new()?;
+    match command {
+        Command::Config(output) => config::show(loaded, output),
+        Command::Migrate(output) => runtime.block_on(migrate::migrate(settings))?.show(output),
+        Command::Topics(output) => runtime.block_on(migrate::topics(settings))?.show(output),
+        Command::Dev(_) => {}
     }
+    Ok(ExitCode::SUCCESS)
 }
 
-fn failed(error: &dyn std::fmt::Display) -> ExitCode {
-    eprintln!("payfleet: {error}");
-    ExitCode::FAILURE
-}
-
-#[expect(clippy::expect_used, reason = "without a runtime there is nothing this program could do")]
-fn runtime() -> tokio::runtime::Runtime {
-    tokio::runtime::Runtime::new().expect("the operating system gives a runtime its threads")
+fn servers(directory: &std::path::Path, command: &[String]) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let status = runtime.block_on(dev::servers::around(directory, command))?;
+    // A command ended by a signal has no code.
+    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
 }

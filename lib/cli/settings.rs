@@ -3,13 +3,21 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{config, process, telemetry};
+use crate::{callback, gateway, kafka, postgres, relay, sealing, settlement};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     pub env: Env,
     pub process: process::Settings,
-    pub postgres: crate::postgres::Settings,
+    pub postgres: postgres::Settings,
+    pub kafka: kafka::Settings,
+    pub callback: callback::receive::Settings,
+    pub relay: relay::Settings,
+    pub settlement: settlement::Settings,
+    pub gateways: gateway::Settings,
+    pub sealing: sealing::Settings,
+    pub migrate: super::migrate::Settings,
     pub telemetry: telemetry::Settings,
 }
 

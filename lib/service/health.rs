@@ -7,11 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
-use http::{Response, StatusCode, header};
+use http::{HeaderValue, StatusCode, header};
 use tokio_util::sync::CancellationToken;
-use warp::Filter;
 use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Reply};
 
+use super::http::{Problem, Route};
 use super::telemetry::metrics::Metrics;
 
 /// Why no work should be sent here, in words for an operator.
@@ -26,36 +28,39 @@ pub type Readiness = Arc<dyn Fn() -> BoxFuture<'static, Result<(), NotReady>> + 
 const READINESS_LIMIT: Duration = Duration::from_secs(1);
 
 /// `GET /livez`, `/readyz` and `/metrics`.
-pub fn routes(metrics: Metrics, readiness: Readiness, stop: CancellationToken) -> BoxedFilter<(Response<String>,)> {
-    let live = warp::path!("livez").map(|| answer(StatusCode::OK, "alive"));
+pub fn routes(metrics: Metrics, readiness: Readiness, stop: CancellationToken) -> BoxedFilter<(Response,)> {
+    let live = warp::path!("livez").map(|| text("livez", "alive\n".into(), "text/plain"));
     let ready = warp::path!("readyz").then(move || {
         let (readiness, stop) = (Arc::clone(&readiness), stop.clone());
-        async move { ready(&readiness, &stop).await }
+        async move {
+            match ready(&readiness, &stop).await {
+                Ok(()) => text("readyz", "ready\n".into(), "text/plain"),
+                Err(reason) => refusal(reason),
+            }
+        }
     });
-    let numbers = warp::path!("metrics").map(move || {
-        let mut response = answer(StatusCode::OK, &metrics.render());
-        let kind = header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
-        response.headers_mut().insert(header::CONTENT_TYPE, kind);
-        response
-    });
+    let numbers = warp::path!("metrics").map(move || text("metrics", metrics.render(), "text/plain; version=0.0.4"));
     warp::get().and(live.or(ready).unify().or(numbers).unify()).boxed()
 }
 
-async fn ready(readiness: &Readiness, stop: &CancellationToken) -> Response<String> {
+async fn ready(readiness: &Readiness, stop: &CancellationToken) -> Result<(), NotReady> {
     if stop.is_cancelled() {
-        return answer(StatusCode::SERVICE_UNAVAILABLE, "stopping");
+        return Err(NotReady("stopping".into()));
     }
-    match tokio::time::timeout(READINESS_LIMIT, readiness()).await {
-        Ok(Ok(())) => answer(StatusCode::OK, "ready"),
-        Ok(Err(reason)) => answer(StatusCode::SERVICE_UNAVAILABLE, &reason.0),
-        Err(_) => answer(StatusCode::SERVICE_UNAVAILABLE, "the readiness check did not answer within a second"),
-    }
+    let asked = tokio::time::timeout(READINESS_LIMIT, readiness()).await;
+    asked.unwrap_or_else(|_| Err(NotReady("what it stands on did not answer within a second".into())))
 }
 
-fn answer(status: StatusCode, text: &str) -> Response<String> {
-    let mut response = Response::new(format!("{}\n", text.trim_end()));
-    *response.status_mut() = status;
-    // Ours, also when it is a 503: the server leaves its text alone.
-    response.extensions_mut().insert(super::http::Route("health"));
+fn text(route: &'static str, text: String, kind: &'static str) -> Response {
+    let mut response = text.into_response();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    response.extensions_mut().insert(Route(route));
+    response
+}
+
+fn refusal(reason: NotReady) -> Response {
+    let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "No work may be sent here now");
+    let mut response = problem.detail(reason.0).into_response();
+    response.extensions_mut().insert(Route("readyz"));
     response
 }

@@ -12,23 +12,15 @@ pub struct Settings {
     pub instance: String,
     /// Where it announces them, if that directory's parent exists.
     pub run_dir: PathBuf,
-    /// Where the admin port is opened.
-    pub admin_host: String,
-    /// The admin port; the process's usual one if unset, any free one if 0.
-    pub admin_port: Option<u16>,
+    /// Address and port of livez, readyz and metrics; if empty the process's usual port on the loopback address.
+    pub admin_listen: String,
     /// How long it may finish what is under way when told to stop, in milliseconds.
     pub drain_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self {
-            instance: String::new(),
-            run_dir: ".dev/run".into(),
-            admin_host: "127.0.0.1".into(),
-            admin_port: None,
-            drain_ms: 20_000,
-        }
+        Self { instance: String::new(), run_dir: ".dev/run".into(), admin_listen: String::new(), drain_ms: 20_000 }
     }
 }
 

@@ -1,0 +1,123 @@
+//! What surrounds the stages of a process while it is wired.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::PgPool;
+use tokio::net::TcpListener;
+
+use super::{Error, Process};
+use crate::cli::settings::Settings;
+use crate::postgres::schema::{self, SchemaError};
+use crate::service::health::{self, NotReady, Readiness};
+use crate::service::http;
+use crate::service::instance::{Announced, Instance};
+use crate::service::shutdown::Lifetime;
+use crate::service::telemetry::metrics::Metrics;
+
+/// Between two looks at a store that is not there yet.
+const STORE_POLL: Duration = Duration::from_millis(500);
+
+pub struct Shell {
+    pub process: Process,
+    pub settings: Settings,
+    pub life: Lifetime,
+    metrics: Metrics,
+    ports: BTreeMap<String, u16>,
+    announced: Option<Announced>,
+}
+
+impl Shell {
+    pub(super) fn new(process: Process, settings: Settings, life: Lifetime, metrics: Metrics) -> Self {
+        Self { process, settings, life, metrics, ports: BTreeMap::new(), announced: None }
+    }
+
+    /// Opens a port and remembers it under `purpose`. `setting` is the variable that chooses it.
+    pub async fn open(&mut self, purpose: &str, listen: &str, setting: &'static str) -> Result<TcpListener, Error> {
+        let listener = http::bind(listen, setting).await?;
+        if let Ok(address) = listener.local_addr() {
+            tracing::info!(purpose, %address, "listening");
+            self.ports.insert(purpose.to_owned(), address.port());
+        }
+        Ok(listener)
+    }
+
+    /// Remembers the port of a part that is not of this process.
+    pub fn knows(&mut self, purpose: &str, port: u16) {
+        self.ports.insert(purpose.to_owned(), port);
+    }
+
+    pub fn port(&self, purpose: &str) -> Option<u16> {
+        self.ports.get(purpose).copied()
+    }
+
+    /// Serves livez, readyz and metrics. Ready means: the database answers and has the schema.
+    pub async fn serve_admin(&mut self, pool: Option<&PgPool>) -> Result<(), Error> {
+        let usual = format!("127.0.0.1:{}", self.process.admin_port);
+        let chosen = self.settings.process.admin_listen.clone();
+        let listen = if chosen.is_empty() { usual } else { chosen };
+        let listener = self.open("admin", &listen, "PAYFLEET_PROCESS__ADMIN_LISTEN").await?;
+        let stop = self.life.stop.clone();
+        let routes = health::routes(self.metrics.clone(), readiness(pool.cloned()), stop.clone());
+        self.life.spawn("admin port", async move {
+            http::serve(listener, routes, "admin", http::Limits::default(), stop).await;
+            Ok::<(), Infallible>(())
+        });
+        Ok(())
+    }
+
+    /// Writes the ports to where others look for them, when run from the tree.
+    pub fn announce(&mut self) {
+        let directory = &self.settings.process.run_dir;
+        if !directory.parent().is_some_and(std::path::Path::is_dir) {
+            return;
+        }
+        let chosen = &self.settings.process.instance;
+        let name = if chosen.is_empty() { self.process.name } else { chosen };
+        let instance =
+            Instance { process: self.process.name.to_owned(), pid: std::process::id(), ports: self.ports.clone() };
+        match instance.announce(directory, name) {
+            Ok(announced) => self.announced = Some(announced),
+            Err(error) => tracing::warn!(%error, directory = %directory.display(), "ports are not announced"),
+        }
+    }
+
+    /// Waits until the database answers and has the schema, and says what it waits for. [`Error::Stopped`] if told to stop.
+    pub async fn schema(&self) -> Result<(), Error> {
+        let mut said = String::new();
+        while let Err(reason) = self.look_at_schema().await {
+            let reason = reason.to_string();
+            if said != reason {
+                tracing::warn!(reason, "waiting");
+                said = reason;
+            }
+            let pause = self.life.stop.run_until_cancelled(tokio::time::sleep(STORE_POLL));
+            pause.await.ok_or(Error::Stopped)?;
+        }
+        Ok(())
+    }
+
+    /// On a connection of its own: a pool would hide why there is none.
+    async fn look_at_schema(&self) -> Result<(), SchemaError> {
+        let mut connection =
+            self.settings.postgres.connect(self.process.name).await.map_err(SchemaError::Unreachable)?;
+        let looked = schema::check(&mut connection).await;
+        connection.close().await.ok();
+        looked
+    }
+}
+
+fn readiness(pool: Option<PgPool>) -> Readiness {
+    Arc::new(move || {
+        let pool = pool.clone();
+        Box::pin(async move {
+            match &pool {
+                Some(pool) => schema::check(pool).await.map_err(|error| NotReady(error.to_string())),
+                None => Ok(()),
+            }
+        })
+    })
+}
