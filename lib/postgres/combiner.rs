@@ -162,21 +162,32 @@ impl<B: Batch> Worker<B> {
         for job in later.drain(..) {
             take(job, &mut jobs);
         }
-        let mut queue = self.queue.lock().await;
-        if jobs.is_empty() {
+        let mut queue = if jobs.is_empty() {
+            let mut queue = self.queue.lock().await;
             let first = tokio::select! {
                 biased;
                 first = queue.recv() => first?,
                 () = stop.cancelled() => queue.try_recv().ok()?,
             };
             take(first, &mut jobs);
-        }
+            queue
+        } else {
+            // Whoever holds the queue now waits for the next request in it: what was put off must not wait for that.
+            match self.queue.try_lock() {
+                Ok(queue) => queue,
+                Err(_) => {
+                    *later = put_off;
+                    return Some(jobs);
+                }
+            }
+        };
         while jobs.len() < B::LIMIT {
             match queue.try_recv() {
                 Ok(job) => take(job, &mut jobs),
                 Err(_) => break,
             }
         }
+        drop(queue);
         *later = put_off;
         Some(jobs)
     }

@@ -1,1 +1,174 @@
-//! Guarantees of settlement.
+//! Guarantees of settlement: a step is taken once, whole, and only from where it was decided.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use payfleet::domain::decide::news::Source;
+use payfleet::domain::ids::Kind;
+use payfleet::domain::money::Money;
+use payfleet::domain::outcome::Outcome;
+use payfleet::postgres::combiner::Batch;
+use payfleet::settlement::Applying;
+use payfleet::worker::attempt::Attempts;
+use uuid::Uuid;
+
+use crate::harness::payments::Fleet;
+
+pub fn succeeded(minor: i64) -> Outcome {
+    Outcome::Succeeded { reference: "pi_1".into(), money: Money::new(minor, "EUR".parse().unwrap()) }
+}
+
+fn accepted() -> Outcome {
+    Outcome::Accepted { reference: "pi_1".into() }
+}
+
+fn declined() -> Outcome {
+    Outcome::Declined { reference: None, code: "no".into(), message: "No.".into() }
+}
+
+/// Sends the payment; the gateway accepts it. Gives its attempt.
+async fn sent(fleet: &Fleet, id: Uuid) -> Uuid {
+    fleet.stripe.then(accepted());
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(id)).await.unwrap();
+    let (transaction, _) = fleet.settlement.load(id).await.unwrap();
+    transaction.current_attempt().unwrap().id
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_success_told_fifty_times_at_once_is_credited_once() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 1_250).await;
+    let attempt = sent(&fleet, id).await;
+    let outcome = succeeded(1_250);
+    let tellings = (0..50).map(|_| fleet.settlement.learn(id, attempt, Source::Answer, &outcome, None));
+    for told in join_all(tellings).await {
+        told.unwrap();
+    }
+    assert_eq!(fleet.balances().await, (1_250, 0, 0));
+    assert_eq!(fleet.status(id).await, ("succeeded".into(), 4));
+    assert_eq!(fleet.count("SELECT count(*) FROM ledger_entries").await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn steps_of_one_statement_on_one_account_add_up() {
+    let fleet = Fleet::with(0).await;
+    let mut payments = Vec::new();
+    for minor in 1..=100 {
+        let id = fleet.accepted(Kind::Deposit, minor).await;
+        payments.push((id, sent(&fleet, id).await, succeeded(minor)));
+    }
+    let tellings = payments
+        .iter()
+        .map(|(id, attempt, outcome)| fleet.settlement.learn(*id, *attempt, Source::Answer, outcome, None));
+    for told in join_all(tellings).await {
+        told.unwrap();
+    }
+    assert_eq!(fleet.balances().await, (5_050, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hold_is_posted_or_released_never_both() {
+    let fleet = Fleet::with(10_000).await;
+    for _ in 0..20 {
+        let id = fleet.accepted(Kind::Withdrawal, 100).await;
+        let attempt = sent(&fleet, id).await;
+        let (yes, no) = (succeeded(100), declined());
+        let tellings = (0..8).map(|n| {
+            let outcome = if n % 2 == 0 { &yes } else { &no };
+            fleet.settlement.learn(id, attempt, Source::Answer, outcome, None)
+        });
+        for told in join_all(tellings).await {
+            told.unwrap();
+        }
+    }
+    let ends = "SELECT count(*) FROM ledger_entries WHERE account = 'held' AND side = 'debit'";
+    assert_eq!(fleet.count(ends).await, 20);
+    let (available, held, _) = fleet.balances().await;
+    let posted =
+        "SELECT coalesce(sum(amount), 0)::bigint FROM ledger_entries WHERE effect = 'post' AND account = 'held'";
+    assert_eq!((available, held), (10_000 - fleet.count(posted).await, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_credit_repays_what_is_owed_first_and_only_once() {
+    let fleet = Fleet::with(0).await;
+    sqlx::query("UPDATE accounts SET owed = 500").execute(&fleet.database.owner).await.unwrap();
+    let mut payments = Vec::new();
+    for _ in 0..2 {
+        let id = fleet.accepted(Kind::Deposit, 400).await;
+        payments.push((id, sent(&fleet, id).await));
+    }
+    let outcome = succeeded(400);
+    let tellings =
+        payments.iter().map(|(id, attempt)| fleet.settlement.learn(*id, *attempt, Source::Answer, &outcome, None));
+    for told in join_all(tellings).await {
+        told.unwrap();
+    }
+    assert_eq!(fleet.balances().await, (300, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_run_again_after_its_answer_was_lost_says_the_same_and_changes_nothing() {
+    let fleet = Fleet::with(1_000).await;
+    let id = fleet.accepted(Kind::Withdrawal, 1_000).await;
+    let attempt = sent(&fleet, id).await;
+    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
+    let outcome = succeeded(1_000);
+    let news = payfleet::domain::decide::news::News { attempt, source: Source::Answer, outcome: &outcome };
+    let decision = fleet
+        .settlement
+        .decide(&transaction, now, |context| payfleet::domain::decide::news::learn(&transaction, news, context))
+        .unwrap();
+    let payfleet::domain::decide::Decision::Step(change) = decision else { panic!("{decision:?}") };
+    let request = [Arc::new(*change)];
+    let mut connection = fleet.database.app.acquire().await.unwrap();
+    for _ in 0..2 {
+        assert!(Applying.run(&mut connection, &request).await.unwrap()[0].applied);
+    }
+    assert_eq!(fleet.balances().await, (0, 0, 0));
+    assert_eq!(fleet.status(id).await, ("succeeded".into(), 4));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_version_has_its_transition_and_its_events_in_sequence() {
+    let fleet = Fleet::with(1_000).await;
+    let id = fleet.accepted(Kind::Withdrawal, 1_000).await;
+    let attempt = sent(&fleet, id).await;
+    let outcome = declined();
+    fleet.settlement.learn(id, attempt, Source::Callback { id: Uuid::now_v7() }, &outcome, None).await.unwrap();
+    fleet.settlement.learn(id, attempt, Source::Answer, &outcome, None).await.unwrap();
+    assert_eq!(fleet.status(id).await, ("failed".into(), 5));
+    assert_eq!(fleet.balances().await, (1_000, 0, 0));
+    let told: Vec<i64> = sqlx::query_scalar("SELECT version FROM transitions ORDER BY version")
+        .fetch_all(&fleet.database.owner)
+        .await
+        .unwrap();
+    assert_eq!(told, [1, 2, 3, 4, 5]);
+    // The two rows of acceptance (1 and 2) are not written by this test's fixture.
+    let sent: Vec<(i64, String)> =
+        sqlx::query_as("SELECT seq, topic FROM outbox ORDER BY id").fetch_all(&fleet.database.owner).await.unwrap();
+    let topics =
+        ["payments.events", "payments.events", "payments.events", "payments.commands.stripe", "payments.events"];
+    let expected: Vec<(i64, String)> = (3..).zip(topics.map(String::from)).collect();
+    assert_eq!(sent, expected);
+    let hashes = "SELECT count(*) FROM outbox o JOIN transitions t ON t.transaction_id = o.aggregate
+                  AND ((t.event_seq = o.seq AND t.event_hash = sha256(o.payload)) OR (t.command_seq = o.seq AND t.command_hash = sha256(o.payload)))";
+    assert_eq!(fleet.count(hashes).await, 5);
+}
+
+#[tokio::test]
+async fn the_application_cannot_rewrite_history() {
+    let fleet = Fleet::with(0).await;
+    for table in ["ledger_entries", "transitions", "idempotency_keys"] {
+        for sql in [
+            format!("UPDATE {table} SET transaction_id = transaction_id"),
+            format!("DELETE FROM {table}"),
+            format!("TRUNCATE {table}"),
+        ] {
+            let error = sqlx::query(sqlx::AssertSqlSafe(sql.clone())).execute(&fleet.database.app).await.unwrap_err();
+            assert_eq!(error.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"), "{sql}: {error}");
+        }
+    }
+    let amount = sqlx::query("UPDATE transactions SET amount = 1").execute(&fleet.database.app).await.unwrap_err();
+    assert_eq!(amount.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"));
+}

@@ -1,1 +1,120 @@
-//! Guarantees of worker.
+//! Guarantees of the worker: intent before the call, one call per commit, nothing blind.
+
+use futures_util::future::join_all;
+use payfleet::domain::event::Command;
+use payfleet::domain::ids::Kind;
+use payfleet::domain::outcome::Outcome;
+use payfleet::worker::attempt::Attempts;
+
+use crate::harness::payments::Fleet;
+use crate::settlement::succeeded;
+
+fn unreachable() -> Outcome {
+    Outcome::Unreachable { why: "connection refused".into() }
+}
+
+/// The latest command of the payment, as its worker would get it.
+async fn latest_command(fleet: &Fleet) -> Command {
+    let payload: Vec<u8> = sqlx::query_scalar(
+        "SELECT payload FROM outbox WHERE topic LIKE 'payments.commands.%' ORDER BY id DESC LIMIT 1",
+    )
+    .fetch_one(&fleet.database.owner)
+    .await
+    .unwrap();
+    serde_json::from_slice(&payload).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_handled_by_many_at_once_calls_the_gateway_once() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 500).await;
+    fleet.stripe.then(succeeded(500));
+    let attempts = Attempts::new(fleet.settlement.clone());
+    for handled in join_all((0..20).map(|_| attempts.handle(Fleet::first_command(id)))).await {
+        handled.unwrap();
+    }
+    assert_eq!(fleet.stripe.calls.lock().unwrap().len(), 1);
+    assert_eq!(fleet.balances().await, (500, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_payment_goes_to_the_next_gateway_and_is_paid_once() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 500).await;
+    fleet.stripe.then(unreachable());
+    fleet.bank.then(succeeded(500));
+    let attempts = Attempts::new(fleet.settlement.clone());
+    attempts.handle(Fleet::first_command(id)).await.unwrap();
+    attempts.handle(latest_command(&fleet).await).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    assert_eq!(fleet.balances().await, (500, 0, 0));
+    assert_eq!((fleet.stripe.calls.lock().unwrap().len(), fleet.bank.calls.lock().unwrap().len()), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_outage_of_every_gateway_declines_nobody() {
+    let fleet = Fleet::with(800).await;
+    let id = fleet.accepted(Kind::Withdrawal, 800).await;
+    fleet.stripe.then(unreachable());
+    fleet.bank.then(unreachable());
+    let attempts = Attempts::new(fleet.settlement.clone());
+    attempts.handle(Fleet::first_command(id)).await.unwrap();
+    attempts.handle(latest_command(&fleet).await).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "created");
+    assert_eq!(fleet.balances().await, (0, 800, 0));
+    // Later, the gateway is back.
+    sqlx::query(
+        "INSERT INTO checkpoints (lane, epoch, from_snapshot, system_identifier, timeline)
+                 SELECT lane, 1, pg_current_snapshot(), 0, 0 FROM lanes",
+    )
+    .execute(&fleet.database.owner)
+    .await
+    .unwrap();
+    fleet.settlement.fell_due(id).await.unwrap();
+    fleet.stripe.then(succeeded(800));
+    attempts.handle(latest_command(&fleet).await).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    assert_eq!(fleet.balances().await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_outcome_is_asked_about_and_never_sent_elsewhere() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    fleet.stripe.then(Outcome::Unknown { why: "time-out".into() }).then(succeeded(700));
+    let attempts = Attempts::new(fleet.settlement.clone());
+    attempts.handle(Fleet::first_command(id)).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "unknown");
+    fleet.settlement.fell_due(id).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    let calls: Vec<&str> = fleet.stripe.calls.lock().unwrap().iter().map(|(call, _)| *call).collect();
+    assert_eq!(calls, ["create", "ask"]);
+    assert!(fleet.bank.calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
+    let attempt = uuid::Uuid::now_v7();
+    let begun = fleet
+        .settlement
+        .decide(&transaction, now, |context| {
+            payfleet::domain::decide::begin::begin(&transaction, &Fleet::first_command(id), attempt, context)
+        })
+        .unwrap();
+    let payfleet::domain::decide::begin::Begin::Call { change, .. } = begun else { panic!("{begun:?}") };
+    fleet.settlement.commit(*change).await.unwrap();
+    // Here it died. Its time passes:
+    sqlx::query("UPDATE operations SET send_by = now() - interval '5 min'; ")
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+    fleet.stripe.then(Outcome::NotFound).then(succeeded(700));
+    fleet.settlement.fell_due(id).await.unwrap();
+    Attempts::new(fleet.settlement.clone()).handle(latest_command(&fleet).await).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    let calls = fleet.stripe.calls.lock().unwrap().clone();
+    assert_eq!(calls, [("ask", attempt), ("create", attempt)]);
+}

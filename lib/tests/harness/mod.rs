@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod payments;
+pub mod scripted;
 pub mod topics;
 
 use std::time::{Duration, Instant};
