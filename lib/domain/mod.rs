@@ -4,7 +4,6 @@
 //! [`change::Change`] committed by `settlement`. Nothing else moves a payment.
 
 pub mod change;
-pub mod charge;
 pub mod decide;
 pub mod destination;
 pub mod event;

@@ -1,1 +1,63 @@
-//! Entries of the double-entry ledger.
+//! Entries of the double-entry ledger, read: the folds that say whether the books are right.
+//!
+//! Writing is part of the one statement of acceptance and of the one statement of settlement; which accounts an effect debits and
+//! credits stands in [`crate::domain::posting`].
+
+use sqlx::postgres::PgConnection;
+
+/// Books that do not add up: a few of the cases in words, and how many there are.
+#[derive(Debug)]
+pub struct Discrepancy {
+    pub example: String,
+    /// The same in each row.
+    pub total: i64,
+}
+
+/// How much there is to judge.
+#[derive(Debug)]
+pub struct Volume {
+    pub entries: i64,
+    /// Users' accounts with at least one entry.
+    pub accounts: i64,
+}
+
+type Found = Result<Vec<Discrepancy>, sqlx::Error>;
+
+pub async fn volume(books: &mut PgConnection) -> Result<Volume, sqlx::Error> {
+    sqlx::query_file_as!(Volume, "lib/ledger/sql/entries.sql").fetch_one(books).await
+}
+
+/// Effects whose debits and credits differ, or that strayed to another account or currency than their transaction's.
+pub async fn unbalanced_effects(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/unbalanced_effects.sql").fetch_all(books).await
+}
+
+/// Currencies whose entries do not sum to zero.
+pub async fn unbalanced_currencies(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/unbalanced_currencies.sql").fetch_all(books).await
+}
+
+/// Accounts whose stored balance is not the fold of their entries.
+pub async fn strayed_balances(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/strayed_balances.sql").fetch_all(books).await
+}
+
+/// Entries after which a user's balance stood below zero.
+pub async fn overdrawn(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/overdrawn.sql").fetch_all(books).await
+}
+
+/// Accounts that stand below zero now.
+pub async fn negative_balances(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/negative_balances.sql").fetch_all(books).await
+}
+
+/// Effects booked twice on one side of an account, or by more than one step.
+pub async fn repeated_effects(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/repeated_effects.sql").fetch_all(books).await
+}
+
+/// Holds that were both posted and released, or either of them twice.
+pub async fn twice_ended_holds(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/twice_ended_holds.sql").fetch_all(books).await
+}

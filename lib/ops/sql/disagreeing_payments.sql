@@ -1,0 +1,40 @@
+-- What each status says must be in the ledger, against what is there. `booked` lists the effects; each is whole when the entries on
+-- the gateway's or the held side add up to the payment's amount, and stands at a step that may cause it.
+SELECT format('%s (%s of %s %s) stands at %s with [%s]%s', id, type, amount, currency, status, coalesce(booked, ''),
+              CASE WHEN strayed > 0 THEN ', entries of another amount, gateway or step' ELSE '' END) AS "example!",
+       count(*) OVER () AS "total!"
+FROM (SELECT payment.id, payment.type, payment.amount, payment.currency, payment.status, ledger.booked,
+             coalesce(ledger.strayed, 0) AS strayed
+      FROM transactions payment
+      LEFT JOIN (SELECT transaction_id, string_agg(effect, ' ' ORDER BY first_id) AS booked,
+                        count(*) FILTER (WHERE strayed) AS strayed
+                 FROM (SELECT entry.transaction_id, entry.effect, min(entry.id) AS first_id,
+                              (entry.effect IN ('hold', 'post', 'release', 'credit')
+                               AND coalesce(sum(entry.amount) FILTER (WHERE entry.side = 'debit'), 0) <> max(owner.amount))
+                              OR bool_or(entry.effect IN ('post', 'credit') AND entry.account = 'clearing'
+                                         AND owner.status = 'succeeded' AND entry.gateway <> owner.gateway)
+                              OR bool_or(step.to_status IS NULL
+                                         OR NOT CASE entry.effect WHEN 'hold' THEN step.to_status = 'created'
+                                                WHEN 'release' THEN step.to_status IN ('failed', 'cancelled', 'expired')
+                                                WHEN 'reverse' THEN step.to_status = 'reversed'
+                                                WHEN 'suspend' THEN true
+                                                ELSE step.to_status = 'succeeded' END) AS strayed
+                       FROM ledger_entries entry
+                       JOIN transactions owner ON owner.id = entry.transaction_id
+                       LEFT JOIN transitions step ON step.transaction_id = entry.transaction_id AND step.version = entry.version
+                       GROUP BY entry.transaction_id, entry.effect) effects
+                 GROUP BY transaction_id) ledger ON ledger.transaction_id = payment.id) payments
+WHERE strayed > 0
+   OR NOT CASE
+        WHEN type = 'deposit' AND status = 'succeeded' THEN coalesce(booked, '') = 'credit'
+        WHEN type = 'deposit' AND status = 'reversed'  THEN coalesce(booked, '') = 'credit reverse'
+        WHEN type = 'deposit' AND status = 'review'    THEN coalesce(booked, '') IN ('', 'credit', 'suspend', 'credit suspend')
+        WHEN type = 'deposit'                          THEN booked IS NULL
+        WHEN status = 'succeeded'                         THEN coalesce(booked, '') = 'hold post'
+        WHEN status = 'reversed'                          THEN coalesce(booked, '') = 'hold post reverse'
+        WHEN status IN ('failed', 'cancelled', 'expired') THEN coalesce(booked, '') = 'hold release'
+        WHEN status = 'review' THEN coalesce(booked, '') IN ('hold', 'hold post', 'hold release', 'hold suspend', 'hold post suspend',
+                                                             'hold release suspend')
+        ELSE coalesce(booked, '') = 'hold' END
+ORDER BY id
+LIMIT 5

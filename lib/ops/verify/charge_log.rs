@@ -1,0 +1,202 @@
+//! The simulator's log, read into what the checker asks of it.
+//!
+//! The checker knows the log by its lines only, not by the simulator's code: neither side believes the other's books.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+
+use serde::Deserialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use crate::domain::ids::Kind;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("the charge log cannot be read: {0}")]
+    File(#[from] std::io::Error),
+    #[error("line {line} of the charge log cannot be understood: {why}")]
+    Line { line: usize, why: serde_json::Error },
+}
+
+/// A line; fields that the checker has no question about are passed over, kinds of line that it does not know are not.
+#[derive(Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+enum Line {
+    Request {
+        gateway: String,
+        money_moving: bool,
+        key: Option<String>,
+        attempt_id: Option<Uuid>,
+        #[serde(with = "time::serde::rfc3339")]
+        arrived_at: OffsetDateTime,
+        answer: String,
+    },
+    Charge {
+        gateway: String,
+        reference: String,
+        attempt_id: Option<Uuid>,
+        direction: Kind,
+        amount: i64,
+        currency: String,
+        result: String,
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
+    State {
+        gateway: String,
+        reference: String,
+        state: String,
+    },
+    Callback {},
+}
+
+/// A request that may have moved money.
+#[derive(Clone, Debug)]
+pub struct Moving {
+    pub arrived_at: OffsetDateTime,
+    pub gateway: String,
+    pub key: Option<String>,
+}
+
+/// Whether the money of a payment on a gateway's books has moved.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Fate {
+    NotMoved,
+    Moved,
+    TakenBack,
+}
+
+#[derive(Clone, Debug)]
+pub struct Charge {
+    pub gateway: String,
+    pub reference: String,
+    pub attempt_id: Option<Uuid>,
+    pub kind: Kind,
+    pub amount: i64,
+    pub currency: String,
+    pub fate: Fate,
+}
+
+#[derive(Default, Debug)]
+pub struct ChargeLog {
+    pub begins_at: Option<OffsetDateTime>,
+    pub moving: Vec<Moving>,
+    pub charges: Vec<Charge>,
+    /// Attempts whose last request was never answered, or with a server error.
+    pub unanswered: HashSet<Uuid>,
+}
+
+impl ChargeLog {
+    pub fn read(path: &Path) -> Result<Self, Unreadable> {
+        let mut lines = BufReader::new(std::fs::File::open(path)?);
+        let mut log = Self::default();
+        let mut charge_of: HashMap<(String, String), usize> = HashMap::new();
+        let mut text = Vec::new();
+        for line in 1.. {
+            text.clear();
+            let read = lines.read_until(b'\n', &mut text)?;
+            // An unfinished last line: written while we read, or cut off by a crash. Nobody was answered on the strength of it.
+            if read == 0 || text.last() != Some(&b'\n') {
+                break;
+            }
+            let entry = serde_json::from_slice(&text).map_err(|why| Unreadable::Line { line, why })?;
+            log.take(entry, &mut charge_of).map_err(|word| {
+                let why = serde::de::Error::custom(format_args!("`{word}` is not a state of a charge"));
+                Unreadable::Line { line, why }
+            })?;
+        }
+        Ok(log)
+    }
+
+    fn take(&mut self, line: Line, charge_of: &mut HashMap<(String, String), usize>) -> Result<(), String> {
+        match line {
+            Line::Request { gateway, money_moving, key, attempt_id, arrived_at, answer } => {
+                self.begins_at.get_or_insert(arrived_at);
+                if money_moving {
+                    self.moving.push(Moving { arrived_at, gateway, key });
+                }
+                let silent = matches!(answer.as_str(), "lost_after" | "lost_before" | "failed_after" | "failed_before");
+                match attempt_id {
+                    Some(attempt) if silent => drop(self.unanswered.insert(attempt)),
+                    Some(attempt) => drop(self.unanswered.remove(&attempt)),
+                    None => {}
+                }
+            }
+            Line::Charge { gateway, reference, attempt_id, direction, amount, currency, result, at } => {
+                self.begins_at.get_or_insert(at);
+                let fate = fate_of(&result).ok_or(result)?;
+                charge_of.insert((gateway.clone(), reference.clone()), self.charges.len());
+                self.charges.push(Charge { gateway, reference, attempt_id, kind: direction, amount, currency, fate });
+            }
+            Line::State { gateway, reference, state } => {
+                let fate = fate_of(&state).ok_or(state)?;
+                if let Some(charge) = charge_of.get(&(gateway, reference)) {
+                    self.charges[*charge].fate = fate;
+                }
+            }
+            Line::Callback {} => {}
+        }
+        Ok(())
+    }
+}
+
+fn fate_of(state: &str) -> Option<Fate> {
+    match state {
+        "declined" | "pending" | "awaiting_customer" | "approved" | "capturing" | "cancelled" | "expired"
+        | "failed" => Some(Fate::NotMoved),
+        "succeeded" | "captured" => Some(Fate::Moved),
+        "reversed" => Some(Fate::TakenBack),
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> Result<ChargeLog, Unreadable> {
+        let path = std::env::temp_dir().join(format!("payfleet-charge-log-{}", Uuid::now_v7()));
+        std::fs::write(&path, text).unwrap();
+        let log = ChargeLog::read(&path);
+        std::fs::remove_file(&path).unwrap();
+        log
+    }
+
+    const CHARGE: &str = concat!(
+        r#"{"entry":"charge","gateway":"paypal","reference":"O1","key":"k1","attempt_id":"00000000-0000-0000-0000-000000000001","#,
+        r#""direction":"deposit","amount":1250,"currency":"EUR","result":"awaiting_customer","fingerprint":"f","at":"2026-11-20T10:00:00Z"}"#
+    );
+
+    fn state(name: &str) -> String {
+        format!(
+            r#"{{"entry":"state","gateway":"paypal","reference":"O1","state":"{name}","at":"2026-11-20T10:00:02Z"}}"#
+        )
+    }
+
+    fn fate_after(states: &[&str]) -> Fate {
+        let lines: Vec<String> = states.iter().map(|name| state(name)).collect();
+        read(&format!("{CHARGE}\n{}\n", lines.join("\n"))).unwrap().charges[0].fate
+    }
+
+    #[test]
+    fn money_has_moved_once_it_was_captured_and_until_it_is_taken_back() {
+        assert_eq!(read(&format!("{CHARGE}\n")).unwrap().charges[0].fate, Fate::NotMoved);
+        assert_eq!(fate_after(&["approved", "capturing"]), Fate::NotMoved);
+        assert_eq!(fate_after(&["approved", "captured"]), Fate::Moved);
+        assert_eq!(fate_after(&["captured", "reversed"]), Fate::TakenBack);
+    }
+
+    #[test]
+    fn an_unfinished_last_line_is_not_there_yet() {
+        assert_eq!(read(&format!("{CHARGE}\n{}", &CHARGE[..40])).unwrap().charges.len(), 1);
+    }
+
+    #[test]
+    fn a_line_that_cannot_be_understood_is_not_passed_over() {
+        for bad in ["{}", &state("vanished")] {
+            assert!(matches!(read(&format!("{CHARGE}\n{bad}\n{CHARGE}\n")), Err(Unreadable::Line { line: 2, .. })));
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! I5, I7 and I25: the gateways' own log against the books.
+//!
+//! The books are read first, the log after them: what the books say was charged is then in the log. An attempt or operation that the log
+//! knows and the books did not is looked up once more in the books as they are afterwards.
+
+use std::collections::{HashMap, HashSet};
+
+use futures_util::TryStreamExt;
+use sqlx::postgres::PgConnection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::Rest;
+use super::charge_log::{Charge, ChargeLog, Fate, Moving};
+use super::invariant::Invariant;
+use super::report::Finding;
+use crate::domain::ids::Operation;
+use crate::domain::transaction::Status;
+
+#[derive(Debug)]
+pub struct Payment {
+    kind: String,
+    status: Option<Status>,
+    /// The number of the settling attempt, once it is settled.
+    attempt: i16,
+    gateway: String,
+    amount: i64,
+    currency: String,
+    created_at: OffsetDateTime,
+    booked: i64,
+    taken_back: i64,
+}
+
+#[derive(Clone, Debug)]
+struct Attempt {
+    payment: Uuid,
+    number: i16,
+    gateway: String,
+}
+
+/// Attempts and what may have been sent for them.
+#[derive(Default, Debug)]
+pub struct Intents {
+    attempts: HashMap<Uuid, Attempt>,
+    operations: HashMap<String, OffsetDateTime>,
+}
+
+impl Intents {
+    /// All, or those of the attempts given.
+    pub async fn load(books: &mut PgConnection, of: Option<&[Uuid]>) -> Result<Self, sqlx::Error> {
+        let mut intents = Self::default();
+        let mut rows = sqlx::query_file!("lib/ops/sql/attempts.sql", of).fetch(&mut *books);
+        while let Some(row) = rows.try_next().await? {
+            let attempt = Attempt { payment: row.transaction_id, number: row.number, gateway: row.gateway };
+            intents.attempts.insert(row.id, attempt);
+        }
+        drop(rows);
+        let mut rows = sqlx::query_file!("lib/ops/sql/operations.sql", of).fetch(&mut *books);
+        while let Some(row) = rows.try_next().await? {
+            let lawful = row.kind.parse::<Operation>().is_ok_and(|operation| operation.key(row.attempt_id) == row.key);
+            if lawful {
+                intents.operations.insert(row.key, row.first_at);
+            }
+        }
+        Ok(intents)
+    }
+
+    fn join(&mut self, later: Self) {
+        self.attempts.extend(later.attempts);
+        self.operations.extend(later.operations);
+    }
+}
+
+/// What the books say, held against the log.
+#[derive(Default, Debug)]
+pub struct Books {
+    payments: HashMap<Uuid, Payment>,
+    intents: Intents,
+}
+
+impl Books {
+    pub async fn load(books: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let mut payments = HashMap::new();
+        let mut rows = sqlx::query_file!("lib/ops/sql/settlements.sql").fetch(&mut *books);
+        while let Some(row) = rows.try_next().await? {
+            let payment = Payment {
+                kind: row.kind,
+                status: row.status.parse().ok(),
+                attempt: row.attempt,
+                gateway: row.gateway,
+                amount: row.amount,
+                currency: row.currency,
+                created_at: row.created_at,
+                booked: row.booked,
+                taken_back: row.taken_back,
+            };
+            payments.insert(row.id, payment);
+        }
+        drop(rows);
+        Ok(Self { payments, intents: Intents::load(books, None).await? })
+    }
+
+    /// Attempts that the log names and these books do not know.
+    pub fn unexplained(&self, log: &ChargeLog) -> Vec<Uuid> {
+        let charged = log.charges.iter().filter_map(|charge| charge.attempt_id);
+        let unknown = charged.filter(|attempt| !self.intents.attempts.contains_key(attempt));
+        let asked = log.moving.iter().filter_map(|request| request.key.as_deref());
+        let unasked = asked
+            .filter(|key| !self.intents.operations.contains_key(*key))
+            .filter_map(|key| Some(Operation::of_key(key)?.0));
+        unknown.chain(unasked).collect::<HashSet<_>>().into_iter().collect()
+    }
+
+    /// `later`: the intents of [`Books::unexplained`], read after the log.
+    pub fn judge(mut self, later: Intents, log: &ChargeLog, rest: Rest) -> Vec<Finding> {
+        self.intents.join(later);
+        vec![self.agree(log, rest), self.intent_first(log)]
+    }
+
+    /// I25.
+    fn intent_first(&self, log: &ChargeLog) -> Finding {
+        let mut finding = Finding::new(Invariant::I25);
+        for Moving { arrived_at, gateway, key } in &log.moving {
+            finding.checked += 1;
+            let Some(key) = key else {
+                finding
+                    .violation(|| format!("{gateway}: a request that moves money came at {arrived_at} without a key"));
+                continue;
+            };
+            match self.intents.operations.get(key) {
+                None => {
+                    finding.violation(|| format!("{gateway}: the key {key} came at {arrived_at}; no operation has it"))
+                }
+                Some(first_at) if first_at > arrived_at => {
+                    finding.violation(|| {
+                        format!("{gateway}: the key {key} came at {arrived_at}, its operation is of {first_at}")
+                    });
+                }
+                Some(_) => {}
+            }
+        }
+        finding
+    }
+
+    /// I5.
+    fn agree(&self, log: &ChargeLog, rest: Rest) -> Finding {
+        let mut finding = Finding::new(Invariant::I5);
+        let mut standing: HashMap<Uuid, u32> = HashMap::new();
+        for charge in log.charges.iter().filter(|charge| charge.fate != Fate::NotMoved) {
+            finding.checked += 1;
+            let attempt = charge.attempt_id.and_then(|id| self.intents.attempts.get(&id));
+            let payment = attempt.and_then(|attempt| self.payments.get(&attempt.payment));
+            match (attempt, payment) {
+                (None, _) => finding.violation(|| format!("{}: no attempt explains it", named(charge))),
+                // Its attempt was made after the books were read.
+                (Some(_), None) => finding.under_way += 1,
+                (Some(attempt), Some(payment)) => {
+                    *standing.entry(attempt.payment).or_default() += u32::from(charge.fate == Fate::Moved);
+                    match about(charge, attempt, payment, rest) {
+                        Judgement::Agrees => {}
+                        Judgement::UnderWay => finding.under_way += 1,
+                        Judgement::Wrong(why) => {
+                            finding.violation(|| format!("{} for payment {}: {why}", named(charge), attempt.payment));
+                        }
+                    }
+                }
+            }
+        }
+        for (payment, charges) in &standing {
+            if *charges > 1 {
+                finding.violation(|| format!("payment {payment} was charged {charges} times"));
+            }
+        }
+        self.paid_for(&standing, log, &mut finding);
+        finding
+    }
+
+    /// Each succeeded payment has its charge.
+    fn paid_for(&self, standing: &HashMap<Uuid, u32>, log: &ChargeLog, finding: &mut Finding) {
+        let mut older = 0_u64;
+        for (id, payment) in self.payments.iter().filter(|(_, payment)| payment.status == Some(Status::Succeeded)) {
+            finding.checked += 1;
+            match standing.get(id) {
+                Some(_) => {}
+                None if log.begins_at.is_none_or(|begin| payment.created_at < begin) => older += 1,
+                None => finding
+                    .violation(|| format!("payment {id} succeeded, but {} charged nothing for it", payment.gateway)),
+            }
+        }
+        if older > 0 {
+            finding.gap(format!("{older} succeeded payments are older than the charge log"));
+        }
+    }
+
+    /// I7: what is neither final nor excused by the gateways' misbehaviour.
+    pub fn settled(&self, log: Option<&ChargeLog>) -> Finding {
+        let mut finding = Finding { checked: self.payments.len() as u64, ..Finding::new(Invariant::I7) };
+        let mut excused: HashSet<Uuid> = HashSet::new();
+        if let Some(log) = log {
+            let charged_otherwise = log.charges.iter().filter_map(|charge| {
+                let attempt = charge.attempt_id?;
+                let payment = self.payments.get(&self.intents.attempts.get(&attempt)?.payment)?;
+                let differs = charge.amount != payment.amount || charge.currency != payment.currency;
+                differs.then_some(attempt)
+            });
+            let attempts = log.unanswered.iter().copied().chain(charged_otherwise);
+            excused.extend(attempts.filter_map(|attempt| Some(self.intents.attempts.get(&attempt)?.payment)));
+        }
+        for (id, payment) in &self.payments {
+            match payment.status {
+                Some(Status::Review) if excused.contains(id) => {}
+                Some(Status::Review) => {
+                    finding.violation(|| format!("{id} waits for a human without a reason at the gateway"))
+                }
+                Some(status) if status.is_final() => {}
+                status => finding.violation(|| format!("{id} still stands at {}", status.map_or("?", Status::as_str))),
+            }
+        }
+        finding
+    }
+}
+
+enum Judgement {
+    Agrees,
+    UnderWay,
+    Wrong(String),
+}
+
+fn named(charge: &Charge) -> String {
+    let Charge { gateway, reference, amount, currency, attempt_id, .. } = charge;
+    let attempt = attempt_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
+    format!("{gateway} {reference} ({amount} {currency}, attempt {attempt})")
+}
+
+/// A charge whose money moved, against the payment that its attempt belongs to.
+fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest) -> Judgement {
+    if charge.gateway != attempt.gateway {
+        return Judgement::Wrong(format!("its attempt was at {}", attempt.gateway));
+    }
+    if charge.kind.as_str() != payment.kind {
+        return Judgement::Wrong(format!("the payment is a {}", payment.kind));
+    }
+    let stands = charge.fate == Fate::Moved;
+    match payment.status {
+        // A human decides about it.
+        Some(Status::Review) => Judgement::Agrees,
+        Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
+        Some(Status::Reversed) if !stands => settled(charge, attempt, payment, payment.taken_back),
+        // Taken back, or charged late: the gateway's message may still be on its way.
+        Some(Status::Succeeded) if rest == Rest::Live => Judgement::UnderWay,
+        Some(status) if !status.is_final() && rest == Rest::Live => Judgement::UnderWay,
+        Some(Status::Failed | Status::Cancelled | Status::Expired) if !stands => Judgement::Agrees,
+        status => {
+            let (fate, status) =
+                (if stands { "it stands" } else { "it was taken back" }, status.map_or("?", Status::as_str));
+            Judgement::Wrong(format!("{fate}, and the payment stands at {status}"))
+        }
+    }
+}
+
+fn settled(charge: &Charge, attempt: &Attempt, payment: &Payment, in_ledger: i64) -> Judgement {
+    if attempt.number != payment.attempt {
+        let (settling, this) = (payment.attempt, attempt.number);
+        return Judgement::Wrong(format!("attempt {settling} settled the payment, this is attempt {this}"));
+    }
+    if (charge.amount, &charge.currency) != (in_ledger, &payment.currency) {
+        return Judgement::Wrong(format!("the ledger has {in_ledger} {}", payment.currency));
+    }
+    Judgement::Agrees
+}

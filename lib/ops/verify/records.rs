@@ -1,0 +1,154 @@
+//! Topics as they stand: every record from the beginning to the end at the start of reading, by a consumer of no group.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
+use rdkafka::message::{BorrowedMessage, Headers, Message};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use uuid::Uuid;
+
+use super::evidence::Hash;
+use crate::domain::event::{self, header};
+use crate::kafka::Settings;
+
+/// For metadata and watermarks.
+const ANSWER: Duration = Duration::from_secs(15);
+/// Without any record for this long the topics cannot be read.
+const STALL: Duration = Duration::from_secs(30);
+
+#[derive(Debug, thiserror::Error)]
+pub enum Unreadable {
+    #[error("the brokers do not answer: {0}")]
+    Brokers(#[from] KafkaError),
+    #[error("no record came for {} s; {missing} partitions were not read to their end", STALL.as_secs())]
+    Stalled { missing: usize },
+}
+
+/// A record, and what it says it is.
+#[derive(Debug)]
+pub struct Record {
+    /// Without the prefix.
+    pub topic: String,
+    pub partition: i32,
+    pub offset: i64,
+    pub claim: Result<Claim, &'static str>,
+    pub hash: Hash,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Claim {
+    pub aggregate: Uuid,
+    pub seq: i64,
+    pub incarnation: i32,
+}
+
+/// What of a partition there is to read.
+#[derive(Clone, Debug)]
+pub struct Extent {
+    pub topic: String,
+    pub partition: i32,
+    /// The first offset that is still there. Above 0, older records are gone.
+    pub low: i64,
+    pub high: i64,
+}
+
+pub struct Reader {
+    consumer: BaseConsumer,
+    prefix: String,
+    pub extents: Vec<Extent>,
+}
+
+impl Reader {
+    /// Takes the watermarks. Topics are all those that begin with the prefix and `payments.`.
+    pub fn open(settings: &Settings) -> Result<Self, Unreadable> {
+        let consumer: BaseConsumer = settings
+            .client()
+            .set("client.id", "payfleet-verify")
+            .set("group.id", "payfleet-verify")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("queued.max.messages.kbytes", "16384")
+            .create()?;
+        let ours = format!("{}payments.", settings.topic_prefix);
+        let metadata = consumer.fetch_metadata(None, ANSWER)?;
+        let mut extents = Vec::new();
+        for topic in metadata.topics().iter().filter(|topic| topic.name().starts_with(&ours)) {
+            for partition in topic.partitions() {
+                let (low, high) = consumer.fetch_watermarks(topic.name(), partition.id(), ANSWER)?;
+                let name = topic.name()[settings.topic_prefix.len()..].to_owned();
+                extents.push(Extent { topic: name, partition: partition.id(), low, high });
+            }
+        }
+        Ok(Self { consumer, prefix: settings.topic_prefix.clone(), extents })
+    }
+
+    pub fn records(&self) -> u64 {
+        self.extents.iter().map(|extent| u64::try_from(extent.high - extent.low).unwrap_or(0)).sum()
+    }
+
+    /// Blocks until every partition is read to its watermark; hands over each record, in the order of its partition.
+    pub fn read(&self, mut take: impl FnMut(Record)) -> Result<(), Unreadable> {
+        let mut open: HashMap<(String, i32), i64> = HashMap::new();
+        let mut assignment = TopicPartitionList::new();
+        for extent in self.extents.iter().filter(|extent| extent.high > extent.low) {
+            let name = format!("{}{}", self.prefix, extent.topic);
+            assignment.add_partition_offset(&name, extent.partition, Offset::Offset(extent.low))?;
+            open.insert((name, extent.partition), extent.high);
+        }
+        self.consumer.assign(&assignment)?;
+        let mut heard = Instant::now();
+        while !open.is_empty() {
+            match self.consumer.poll(Duration::from_millis(200)) {
+                Some(Ok(message)) => {
+                    heard = Instant::now();
+                    let place = (message.topic().to_owned(), message.partition());
+                    let Some(end) = open.get(&place).copied() else { continue };
+                    if message.offset() < end {
+                        take(self.record(&message));
+                    }
+                    if message.offset() + 1 >= end {
+                        open.remove(&place);
+                    }
+                }
+                Some(Err(error)) => tracing::debug!(%error, "while reading topics"),
+                None => {}
+            }
+            if heard.elapsed() > STALL {
+                return Err(Unreadable::Stalled { missing: open.len() });
+            }
+        }
+        Ok(())
+    }
+
+    fn record(&self, message: &BorrowedMessage<'_>) -> Record {
+        let payload = message.payload().unwrap_or_default();
+        Record {
+            topic: message.topic()[self.prefix.len()..].to_owned(),
+            partition: message.partition(),
+            offset: message.offset(),
+            claim: claim(message),
+            hash: event::hash(payload).try_into().unwrap_or([0; 32]),
+        }
+    }
+}
+
+fn claim(message: &BorrowedMessage<'_>) -> Result<Claim, &'static str> {
+    let key = message.key().ok_or("it has no key")?;
+    let key = std::str::from_utf8(key).map_err(|_| "its key is not text")?;
+    let aggregate = Uuid::try_parse(key).map_err(|_| "its key is not a UUID")?;
+    let header = |name: &str| {
+        let headers = message.headers()?;
+        let value = headers.iter().find(|header| header.key == name)?.value?;
+        std::str::from_utf8(value).ok()
+    };
+    let seq = header(header::SEQ).and_then(|text| text.parse().ok()).ok_or("it has no payfleet-seq")?;
+    let incarnation =
+        header(header::INCARNATION).and_then(|text| text.parse().ok()).ok_or("it has no payfleet-incarnation")?;
+    if header(header::ID) != Some(format!("{aggregate}/{seq}").as_str()) {
+        return Err("its ce_id is not its key and number");
+    }
+    Ok(Claim { aggregate, seq, incarnation })
+}

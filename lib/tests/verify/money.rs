@@ -1,0 +1,179 @@
+//! I1–I4 and I26: corrupted ledgers.
+
+use payfleet::domain::ids::Kind;
+use payfleet::ops::verify::{Invariant, Rest, Verdict};
+
+use super::books::World;
+use super::payments::{Step, credit};
+
+/// Corrupts a lawful world by these statements, and expects the invariant to be the one that is violated.
+async fn rejects(invariant: Invariant, corruption: &str) {
+    let world = World::lawful().await;
+    assert_eq!(world.judge_only(invariant, Rest::Live).await.verdict(), Verdict::Held);
+    world.sql(corruption).await;
+    let finding = world.judge_only(invariant, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::Violated, "after {corruption}");
+    assert!(!finding.examples.is_empty() && finding.violations >= finding.examples.len() as u64, "{finding:?}");
+}
+
+#[tokio::test]
+async fn money_out_of_nowhere_is_found() {
+    rejects(
+        Invariant::I1,
+        "UPDATE ledger_entries SET amount = amount + 1 WHERE id = (SELECT max(id) FROM ledger_entries WHERE side = 'credit')",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn half_an_effect_is_found() {
+    rejects(
+        Invariant::I1,
+        "DELETE FROM ledger_entries WHERE id = (SELECT min(id) FROM ledger_entries WHERE effect = 'hold' AND side = 'debit')",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn effects_that_balance_only_together_are_found() {
+    rejects(
+        Invariant::I1,
+        "UPDATE ledger_entries SET amount = amount + 1 WHERE id = (SELECT min(id) FROM ledger_entries WHERE effect = 'hold' AND side = 'credit');
+         UPDATE ledger_entries SET amount = amount + 1 WHERE id = (SELECT min(id) FROM ledger_entries WHERE effect = 'credit' AND side = 'debit')",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn entries_in_another_currency_than_the_payment_are_found() {
+    rejects(
+        Invariant::I1,
+        "UPDATE ledger_entries SET currency = 'USD' WHERE transaction_id = (SELECT min(transaction_id::text)::uuid FROM ledger_entries)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn entries_on_another_users_account_are_found() {
+    rejects(
+        Invariant::I1,
+        "INSERT INTO users (id, handle, country) VALUES (gen_random_uuid(), 'other', 'DE');
+         INSERT INTO accounts (user_id, currency) SELECT id, 'EUR' FROM users WHERE handle = 'other';
+         UPDATE ledger_entries SET account_id = (SELECT max(id) FROM accounts) WHERE account_id IS NOT NULL AND effect = 'credit'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_balance_that_strayed_from_its_entries_is_found() {
+    for column in ["available", "held", "owed"] {
+        rejects(Invariant::I2, &format!("UPDATE accounts SET {column} = {column} + 1")).await;
+    }
+}
+
+#[tokio::test]
+async fn an_account_that_was_once_overdrawn_is_found() {
+    // The first deposit's entries come last now: the holds before them had nothing to be taken from.
+    rejects(
+        Invariant::I3,
+        "ALTER TABLE ledger_entries DISABLE TRIGGER ALL;
+         UPDATE ledger_entries SET id = DEFAULT WHERE effect = 'credit' AND account = 'available'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_balance_below_zero_and_a_missing_check_are_found() {
+    rejects(Invariant::I3, "ALTER TABLE accounts DROP CONSTRAINT accounts_available_not_negative").await;
+    rejects(
+        Invariant::I3,
+        "ALTER TABLE accounts DROP CONSTRAINT accounts_held_not_negative; UPDATE accounts SET held = -1;
+         ALTER TABLE accounts ADD CONSTRAINT accounts_held_not_negative CHECK (held >= 0) NOT VALID",
+    )
+    .await;
+    rejects(
+        Invariant::I3,
+        "ALTER TABLE accounts DROP CONSTRAINT accounts_held_not_negative,
+                              ADD CONSTRAINT accounts_held_not_negative CHECK (held >= -100)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_effect_booked_twice_is_found() {
+    rejects(
+        Invariant::I4,
+        "ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_no_effect_twice;
+         INSERT INTO ledger_entries (transaction_id, version, effect, account, account_id, gateway, currency, side, amount)
+         SELECT transaction_id, version, effect, account, account_id, gateway, currency, side, amount
+         FROM ledger_entries WHERE effect = 'credit';
+         ALTER TABLE ledger_entries ADD CONSTRAINT other UNIQUE (transaction_id, effect, account, side, id)",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_effect_booked_by_two_steps_is_found() {
+    rejects(
+        Invariant::I4,
+        "UPDATE ledger_entries SET version = version + 1 WHERE effect = 'credit' AND side = 'debit'",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_hold_both_posted_and_released_is_found() {
+    let mut world = World::lawful().await;
+    let payment = world.settled(Kind::Withdrawal, 100).await;
+    // Another payment's hold, which the second ending eats.
+    world.accepted(Kind::Withdrawal, 100).await;
+    world.sql("DROP INDEX ledger_entries_hold_ends_once").await;
+    world.book(&payment, payment.version, ("release", "held", "debit", 100)).await;
+    world.book(&payment, payment.version, ("release", "available", "credit", 100)).await;
+    // The rule is put back as far as it goes, so that only the rows tell.
+    world
+        .sql(
+            "CREATE UNIQUE INDEX ledger_entries_hold_ends_once ON ledger_entries (transaction_id)
+             WHERE account = 'held' AND effect = 'post'",
+        )
+        .await;
+    let finding = world.judge_only(Invariant::I4, Rest::Live).await;
+    assert_eq!(finding.violations, 1, "{finding:?}");
+    assert!(finding.examples[0].contains("its hold ended 2 times"), "{finding:?}");
+}
+
+#[tokio::test]
+async fn a_missing_rule_against_double_effects_is_found() {
+    rejects(Invariant::I4, "ALTER TABLE ledger_entries DROP CONSTRAINT ledger_entries_no_effect_twice").await;
+    rejects(Invariant::I4, "DROP INDEX ledger_entries_hold_ends_once").await;
+}
+
+#[tokio::test]
+async fn a_status_without_its_entries_is_found() {
+    for (effect, what) in [("credit", "a deposit"), ("post", "a withdrawal"), ("release", "a hold")] {
+        rejects(Invariant::I26, &format!("/* {what} */ DELETE FROM ledger_entries WHERE effect = '{effect}'")).await;
+    }
+    rejects(Invariant::I26, "DELETE FROM ledger_entries WHERE effect = 'hold'").await;
+}
+
+#[tokio::test]
+async fn entries_without_their_status_are_found() {
+    let mut world = World::lawful().await;
+    let mut failed = world.accepted(Kind::Deposit, 300).await;
+    world.submitted(&mut failed).await;
+    let step = Step { to: "failed", substatus: Some("declined"), entries: credit(300), ..Step::default() };
+    world.take(&mut failed, step).await;
+    let mut released = world.accepted(Kind::Withdrawal, 200).await;
+    world.submitted(&mut released).await;
+    let entries = vec![("release", "held", "debit", 200), ("release", "available", "credit", 200)];
+    world.take(&mut released, Step { to: "unknown", entries, ..Step::default() }).await;
+    let finding = world.judge_only(Invariant::I26, Rest::Live).await;
+    assert_eq!(finding.violations, 2, "{finding:?}");
+    assert_eq!(world.judge_only(Invariant::I1, Rest::Live).await.verdict(), Verdict::Held);
+}
+
+#[tokio::test]
+async fn an_effect_of_another_amount_than_the_payment_is_found() {
+    rejects(Invariant::I26, "UPDATE ledger_entries SET amount = amount - 1 WHERE effect = 'credit'").await;
+    rejects(Invariant::I26, "UPDATE ledger_entries SET gateway = 'paypal' WHERE gateway IS NOT NULL").await;
+}

@@ -1,0 +1,150 @@
+//! I7, I12, I16 and I19: corrupted histories.
+
+use payfleet::domain::ids::Kind;
+use payfleet::ops::verify::{Finding, Invariant, Rest, Verdict};
+
+use super::books::World;
+use super::payments::Step;
+
+async fn corrupted(invariant: Invariant, corruption: &str) -> Finding {
+    let world = World::lawful().await;
+    world.sql(corruption).await;
+    world.judge_only(invariant, Rest::Live).await
+}
+
+async fn rejects(invariant: Invariant, corruption: &str, saying: &str) {
+    let finding = corrupted(invariant, corruption).await;
+    assert_eq!(finding.verdict(), Verdict::Violated, "after {corruption}");
+    assert!(finding.examples.iter().any(|example| example.contains(saying)), "{saying}: {finding:?}");
+}
+
+#[tokio::test]
+async fn a_second_step_for_one_cause_is_found() {
+    rejects(
+        Invariant::I12,
+        "ALTER TABLE transitions DROP CONSTRAINT transitions_effect_once_per_cause;
+         UPDATE transitions SET cause = 'step:1'",
+        "steps for the cause",
+    )
+    .await;
+    rejects(
+        Invariant::I12,
+        "ALTER TABLE transitions DROP CONSTRAINT transitions_effect_once_per_cause",
+        "transitions_effect_once_per_cause is gone",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn an_illegal_step_is_found() {
+    rejects(
+        Invariant::I16,
+        "ALTER TABLE transitions DROP CONSTRAINT transitions_legal;
+         UPDATE transitions SET to_status = 'expired' WHERE from_status = 'submitting' AND to_status = 'failed';
+         UPDATE transactions SET status = 'expired', substatus = NULL WHERE status = 'failed';
+         ALTER TABLE transitions ADD CONSTRAINT transitions_legal CHECK (version > 0)",
+        "submitting → expired",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_gap_in_the_versions_is_found() {
+    rejects(
+        Invariant::I16,
+        "DELETE FROM transitions WHERE version = 2 AND to_status = 'submitting'",
+        "steps with versions from 1 to 3",
+    )
+    .await;
+    rejects(Invariant::I16, "DELETE FROM transitions WHERE version = 1", "with versions from 2 to").await;
+}
+
+#[tokio::test]
+async fn a_step_that_begins_elsewhere_than_the_one_before_ended_is_found() {
+    rejects(
+        Invariant::I16,
+        "UPDATE transitions SET from_status = 'unknown' WHERE version = 3 AND to_status = 'succeeded'",
+        "begin elsewhere",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_payment_that_stands_elsewhere_than_its_last_step_led_is_found() {
+    rejects(
+        Invariant::I16,
+        "UPDATE transactions SET status = 'review', substatus = NULL WHERE status = 'failed'",
+        "its last step led to failed",
+    )
+    .await;
+    rejects(
+        Invariant::I16,
+        "UPDATE transactions SET substatus = 'rejected' WHERE status = 'failed'",
+        "its last step led to failed declined",
+    )
+    .await;
+    rejects(Invariant::I16, "UPDATE transactions SET version = version + 1", "its last step is").await;
+}
+
+#[tokio::test]
+async fn a_payment_without_steps_and_steps_without_a_payment_are_found() {
+    rejects(
+        Invariant::I16,
+        "DELETE FROM transitions WHERE transaction_id = (SELECT id FROM transactions LIMIT 1)",
+        "has no steps",
+    )
+    .await;
+    rejects(
+        Invariant::I16,
+        "UPDATE transitions SET transaction_id = gen_random_uuid()
+         WHERE transaction_id = (SELECT transaction_id FROM transitions LIMIT 1) AND version = 1",
+        "is no payment, yet has steps",
+    )
+    .await;
+}
+
+#[tokio::test]
+async fn a_checkpoint_of_an_older_owner_is_found() {
+    let world = World::lawful().await;
+    assert_eq!(world.judge_only(Invariant::I19, Rest::Live).await.verdict(), Verdict::Held);
+    world.checkpoint(0, 2).await;
+    let finding = world.judge_only(Invariant::I19, Rest::Live).await;
+    assert_eq!((finding.violations, finding.checked), (1, 6));
+    assert!(finding.examples[0].contains("has epoch 2 after one with 3"), "{finding:?}");
+}
+
+#[tokio::test]
+async fn a_checkpoint_ahead_of_its_lane_is_found() {
+    let world = World::lawful().await;
+    world.checkpoint(5, 4).await;
+    assert_eq!(world.judge_only(Invariant::I19, Rest::Live).await.violations, 1);
+}
+
+#[tokio::test]
+async fn at_rest_a_payment_that_is_not_final_is_found() {
+    let mut world = World::lawful().await;
+    assert_eq!(world.judge_only(Invariant::I7, Rest::AtRest).await.verdict(), Verdict::Held);
+    let mut stuck = world.accepted(Kind::Deposit, 10).await;
+    world.submitted(&mut stuck).await;
+    let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
+    assert_eq!(finding.examples, [format!("{} still stands at submitting", stuck.id)]);
+}
+
+#[tokio::test]
+async fn review_is_excused_only_by_what_the_gateway_did() {
+    let mut world = World::lawful().await;
+    let review = Step { to: "review", ..Step::default() };
+    let mut groundless = world.accepted(Kind::Deposit, 10).await;
+    world.submitted(&mut groundless).await;
+    world.take(&mut groundless, review.clone()).await;
+    let mut wrong_amount = world.accepted(Kind::Deposit, 20).await;
+    world.submitted(&mut wrong_amount).await;
+    world.charge(&wrong_amount, "succeeded", 19);
+    world.take(&mut wrong_amount, review.clone()).await;
+    let mut unanswered = world.accepted(Kind::Deposit, 30).await;
+    world.submitted(&mut unanswered).await;
+    world.charges.last_mut().unwrap()["answer"] = "lost_before".into();
+    world.take(&mut unanswered, review).await;
+    let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
+    assert_eq!(finding.examples, [format!("{} waits for a human without a reason at the gateway", groundless.id)]);
+}
