@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::verify::Verify;
+
 /// Payfleet: a transactional-outbox worker fleet for payments.
 #[derive(Debug, Parser)]
 #[command(name = "payfleet", version, arg_required_else_help = true, after_help = EXIT_CODES)]
@@ -30,6 +32,8 @@ pub enum Command {
     Migrate(Output),
     /// Make the topics that are missing and check those that exist.
     Topics(Output),
+    /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
+    Verify(Verify),
     /// Show the settings in effect and where each comes from, secrets redacted.
     Config(Output),
 }

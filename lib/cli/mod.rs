@@ -7,6 +7,7 @@ mod output;
 pub mod processes;
 mod routes;
 pub mod settings;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,8 @@ enum Error {
     Migrate(#[from] migrate::Error),
     #[error(transparent)]
     Servers(#[from] dev::servers::Error),
+    #[error(transparent)]
+    Verify(#[from] crate::ops::verify::Error),
     #[error("the operating system gives no threads: {0}")]
     Runtime(#[from] std::io::Error),
 }
@@ -63,6 +66,7 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         Command::Config(output) => config::show(loaded, output),
         Command::Migrate(output) => runtime.block_on(migrate::migrate(settings))?.show(output),
         Command::Topics(output) => runtime.block_on(migrate::topics(settings))?.show(output),
+        Command::Verify(asked) => return Ok(runtime.block_on(verify::verify(settings, asked))?),
         Command::Dev(_) => {}
     }
     Ok(ExitCode::SUCCESS)
