@@ -4,3 +4,6 @@
 //! record on payments.callbacks, or when it falls due.
 
 pub mod receive;
+pub mod run;
+
+pub use run::run;

@@ -1,6 +1,7 @@
 //! The edge to Kafka: topics, producer, consumer, the embedded broker.
 
 pub mod consumer;
+pub mod embedded;
 mod keyed;
 mod offsets;
 pub mod producer;

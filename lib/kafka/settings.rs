@@ -3,7 +3,7 @@
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use super::consumer;
+use super::consumer::{self, Member};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -59,6 +59,17 @@ impl Settings {
     /// The topic's name on the brokers.
     pub fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.topic_prefix)
+    }
+
+    /// A member of a group that consumes one topic. Both bear the prefix.
+    pub fn member(&self, group: &str, topic: &str, concurrency: usize) -> Member {
+        Member {
+            group: self.topic(group),
+            topics: vec![self.topic(topic)],
+            concurrency,
+            settings: self.consumer.clone(),
+            client: self.client(),
+        }
     }
 
     /// What every client starts from.

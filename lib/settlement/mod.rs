@@ -10,6 +10,7 @@
 mod apply;
 mod asking;
 mod callbacks;
+mod handling;
 mod settings;
 
 use std::sync::Arc;

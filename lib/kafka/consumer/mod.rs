@@ -34,7 +34,7 @@ use rdkafka::error::KafkaError;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
-pub use record::Record;
+pub use record::{Record, Unreadable};
 pub use settings::Settings;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;

@@ -5,8 +5,28 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use rdkafka::message::{BorrowedMessage, Headers, Message};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
 
+use super::HandleError;
 use crate::domain::event::header;
+
+/// Why a record says nothing that we understand. Quotes nothing of its payload: reasons are logged and sent on.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unreadable {
+    #[error("the record has no payload")]
+    NoPayload,
+    #[error("expected an event of type {expected}, found {found:?}")]
+    Kind { expected: &'static str, found: Option<String> },
+    #[error("the payload is not what its type says: {problem} error at line {line}, column {column}")]
+    Json { problem: String, line: usize, column: usize },
+}
+
+impl From<Unreadable> for HandleError {
+    fn from(why: Unreadable) -> Self {
+        Self::Dead(why.to_string())
+    }
+}
 
 #[derive(Clone)]
 pub struct Record {
@@ -52,6 +72,26 @@ impl Record {
     pub fn traceparent(&self) -> Option<&str> {
         let is_part_of_one = |byte: u8| byte.is_ascii_hexdigit() || byte == b'-';
         self.header(header::TRACEPARENT).filter(|text| text.len() == 55 && text.bytes().all(is_part_of_one))
+    }
+
+    /// Reads the payload as what its type says it is, strictly.
+    pub fn parse<T: DeserializeOwned>(&self, kind: &'static str) -> Result<T, Unreadable> {
+        match self.kind() {
+            Some(found) if found == kind => {}
+            found => return Err(Unreadable::Kind { expected: kind, found: found.map(str::to_owned) }),
+        }
+        let payload = self.payload.as_ref().ok_or(Unreadable::NoPayload)?;
+        serde_json::from_slice(payload).map_err(|error| Unreadable::Json {
+            problem: format!("{:?}", error.classify()),
+            line: error.line(),
+            column: error.column(),
+        })
+    }
+
+    /// The key as the id of the aggregate that it stands for.
+    pub fn aggregate(&self) -> Option<Uuid> {
+        let text = std::str::from_utf8(self.key.as_ref()?).ok()?;
+        Uuid::try_parse(text).ok()
     }
 
     /// What the record takes in memory, near enough to bound it.

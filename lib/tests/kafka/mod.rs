@@ -1,6 +1,7 @@
 //! Guarantees of the consumer and the embedded broker.
 
 mod bounds;
+mod embedded;
 mod gates;
 mod offsets;
 mod order;
