@@ -8,7 +8,8 @@ use uuid::Uuid;
 use super::event::Emission;
 use super::ids::Operation;
 use super::posting::Posting;
-use super::transaction::{AttemptState, Status, Substatus};
+use super::status::{AttemptState, Status, Substatus};
+use super::transaction::{Attempt, OperationState, Transaction};
 
 /// Who caused a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -105,4 +106,68 @@ pub struct Change {
     pub command: Option<Emission>,
     /// The stored callback that this step applies.
     pub callback: Option<Uuid>,
+}
+
+impl Change {
+    /// The payment as it stands once this is committed; the few times that only the database knows are taken as `now`.
+    pub fn applied_to(&self, transaction: &Transaction, now: OffsetDateTime) -> Transaction {
+        let mut next = transaction.clone();
+        next.status = self.to;
+        next.substatus = self.substatus;
+        next.gateway.clone_from(&self.gateway);
+        next.attempt = self.attempt;
+        next.round = self.round;
+        next.next_action_url = self.next_action.as_ref().map(|action| action.redirect_url.clone());
+        next.next_action_expires_at = self.next_action.as_ref().and_then(|action| action.expires_at);
+        next.version += 1;
+        next.asks = self.asks;
+        if let Some(news) = &self.attempt_change {
+            news.applied_to(&mut next, self.operation_change.as_ref(), now);
+        }
+        next
+    }
+}
+
+impl AttemptChange {
+    fn applied_to(&self, transaction: &mut Transaction, operation: Option<&OperationChange>, now: OffsetDateTime) {
+        if transaction.attempt_by_id(self.id).is_none() {
+            transaction.attempts.push(Attempt {
+                id: self.id,
+                number: self.number,
+                round: self.round,
+                gateway: self.gateway.clone(),
+                state: self.state,
+                reference: None,
+                not_found: 0,
+                not_found_at: None,
+                created_at: now,
+                operations: Vec::new(),
+            });
+        }
+        let Some(attempt) = transaction.attempts.iter_mut().find(|attempt| attempt.id == self.id) else { return };
+        attempt.state = self.state;
+        if let Some(reference) = &self.reference {
+            attempt.reference = Some(reference.clone());
+        }
+        if let Some(count) = self.not_found {
+            attempt.not_found = count;
+            attempt.not_found_at = Some(now);
+        }
+        let standing = |attempt: &mut Attempt, kind: Operation| attempt.operations.iter().position(|o| o.kind == kind);
+        match operation {
+            Some(OperationChange::MayBeSent { kind, for_at_most }) => match standing(attempt, *kind) {
+                Some(index) => {
+                    attempt.operations[index].calls += 1;
+                    attempt.operations[index].send_by = now + *for_at_most;
+                }
+                None => attempt.operations.push(OperationState { kind: *kind, calls: 1, send_by: now + *for_at_most }),
+            },
+            Some(OperationChange::TakenOver { kind }) => {
+                if let Some(index) = standing(attempt, *kind) {
+                    attempt.operations[index].calls += 1;
+                }
+            }
+            Some(OperationChange::Answered { .. }) | None => {}
+        }
+    }
 }

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::transaction::UnknownWord;
+use super::status::UnknownWord;
 
 /// Kinds of account that money can be paid out to.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Serialize, Deserialize)]

@@ -13,4 +13,5 @@ pub mod money;
 pub mod outcome;
 pub mod posting;
 pub mod route;
+pub mod status;
 pub mod transaction;

@@ -193,7 +193,7 @@ impl Settlement {
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
             Due::Ask => self.ask_current(&transaction, now).await,
             Due::StepThenAsk(change) => {
-                let after = transaction.after(&change, now);
+                let after = change.applied_to(&transaction, now);
                 match self.commit(*change).await? {
                     Committed::Applied => self.ask_current(&after, now).await,
                     Committed::Missed => Ok(()),

@@ -47,7 +47,7 @@ impl Attempts {
                 Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt).await,
                 Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
                 Begin::Call { change, attempt, operation } => {
-                    let after = transaction.after(&change, now);
+                    let after = change.applied_to(&transaction, now);
                     let committed = self.settlement.commit(Change::clone(&change)).await?;
                     if committed == Committed::Applied {
                         return self.call(after, now, attempt, operation, begun_at).await;

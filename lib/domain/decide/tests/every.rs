@@ -101,7 +101,7 @@ fn the_same_news_again_changes_nothing_more() {
             for outcome in [succeeded(), declined()] {
                 let transaction = payment(kind, status);
                 let first = told(&transaction, Source::Answer, &outcome);
-                let after = transaction.after(step(&first), NOW);
+                let after = step(&first).applied_to(&transaction, NOW);
                 let again = told(&after, Source::Answer, &outcome);
                 assert!(
                     !matches!(again, Decision::Step(_)),

@@ -47,7 +47,7 @@ fn a_command_given_again_calls_nobody() {
     let transaction = payment(Kind::Deposit, Status::Created);
     let order = command(&transaction, Act::Create);
     let Begin::Call { change, .. } = begun(&transaction, &order) else { panic!() };
-    let after = transaction.after(&change, NOW);
+    let after = change.applied_to(&transaction, NOW);
     assert!(matches!(begun(&after, &order), Begin::Instead(Decision::Nothing(_))));
 }
 
@@ -86,7 +86,7 @@ fn a_refusal_after_a_take_over_sends_nothing_elsewhere() {
     let Due::StepThenAsk(taken) = within(late, |context| fell_due(&transaction, true, context)) else {
         panic!("a call that nobody answers is taken over")
     };
-    let after = transaction.after(&taken, late);
+    let after = taken.applied_to(&transaction, late);
     assert_eq!((after.status, after.attempts[0].operations[0].calls), (Status::Unknown, 2));
     assert!(!matches!(told(&after, CALLED, &refused()), Decision::Step(_)));
 }
@@ -159,12 +159,12 @@ fn no_such_payment_resends_with_the_same_key_while_that_is_safe() {
     let decision = told(&transaction, Source::Answer, &Outcome::NotFound);
     let order = commanded(&decision);
     assert_eq!((order.act, order.attempt), (Act::Create, 1));
-    let after = transaction.after(step(&decision), NOW);
+    let after = step(&decision).applied_to(&transaction, NOW);
     let Begin::Call { change, attempt, .. } = begun(&after, &order) else {
         panic!("the same attempt may be sent again")
     };
     assert_eq!(attempt, transaction.attempts[0].id);
-    assert_eq!(after.after(&change, NOW).attempts[0].operations[0].calls, 2);
+    assert_eq!(change.applied_to(&after, NOW).attempts[0].operations[0].calls, 2);
 }
 
 #[test]
@@ -181,7 +181,7 @@ fn no_such_payment_twice_ends_a_deposit_and_hands_a_withdrawal_to_a_human() {
         transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
         let first = told(&transaction, Source::Answer, &Outcome::NotFound);
         assert_eq!(step(&first).to, Status::Unknown);
-        let after = transaction.after(step(&first), NOW);
+        let after = step(&first).applied_to(&transaction, NOW);
         assert!(matches!(told(&after, Source::Answer, &Outcome::NotFound), Decision::LookAgain { .. }), "too soon");
         let attempt = after.attempts[0].id;
         let (later, outcome) = (NOW + Duration::from_secs(61), Outcome::NotFound);
@@ -199,7 +199,7 @@ fn approval_orders_exactly_one_capture_however_often_it_is_told() {
     let decision = told(&transaction, callback(), &approved);
     let order = commanded(&decision);
     assert_eq!(order.act, Act::Capture);
-    let after = transaction.after(step(&decision), NOW);
+    let after = step(&decision).applied_to(&transaction, NOW);
     assert!(matches!(told(&after, callback(), &approved), Decision::Nothing(_)));
     let Begin::Call { change, operation, .. } = begun(&after, &order) else {
         panic!("an approved payment is captured")

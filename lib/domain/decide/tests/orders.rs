@@ -30,7 +30,7 @@ fn live(kind: Kind, from: Status, end: &Outcome, order: &[usize]) -> (Status, Ve
             if let Source::Callback { .. } = source { Source::Callback { id: Uuid::now_v7() } } else { *source };
         if let Decision::Step(change) = told(&transaction, source, outcome) {
             booked.extend(change.postings.iter().copied());
-            transaction = transaction.after(&change, NOW);
+            transaction = change.applied_to(&transaction, NOW);
         }
     }
     (transaction.status, booked)

@@ -1,0 +1,98 @@
+//! The gateway's final word: succeeded, declined, expired, taken back.
+
+use super::*;
+
+impl Learner<'_> {
+    pub(super) fn succeeded(&self, money: Money) -> Decision {
+        let status = self.transaction.status;
+        let asked = matches!(self.news.source, Source::Answer);
+        if status == Status::Review || status == Status::Reversed {
+            return self.note(AttemptState::Succeeded);
+        }
+        if money != self.transaction.money {
+            let what = format!("The gateway reports {money}, the payment is over {}.", self.transaction.money);
+            return self.review("amount_differs", &what, AttemptState::Succeeded);
+        }
+        if self.is_live() {
+            let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
+            return Decision::step(step.done());
+        }
+        match status {
+            Status::Succeeded if self.is_current() => self.confirmed(),
+            Status::Failed | Status::Expired if self.is_current() && !asked => self.ask_first(),
+            Status::Failed | Status::Expired if self.is_current() && self.transaction.kind == Kind::Deposit => {
+                let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
+                Decision::step(step.reason("late_success", "The gateway executed it after all.", None).done())
+            }
+            Status::Failed | Status::Expired if self.is_current() => self.review(
+                "late_success",
+                "The gateway paid out after the hold was released.",
+                AttemptState::Succeeded,
+            ),
+            Status::Cancelled => self.note(AttemptState::Succeeded),
+            _ => {
+                self.review("second_success", "An attempt succeeded that was given up before.", AttemptState::Succeeded)
+            }
+        }
+    }
+
+    pub(super) fn declined(&self, code: &str, message: &str) -> Decision {
+        let status = self.transaction.status;
+        if !self.is_current() {
+            return self.note(AttemptState::Declined);
+        }
+        let by_callback = matches!(self.news.source, Source::Callback { .. });
+        if self.is_live() {
+            if by_callback && self.transaction.kind == Kind::Withdrawal {
+                return self.ask_first();
+            }
+            let step = self.step(Status::Failed, AttemptState::Declined).substatus(Substatus::Declined);
+            let step = step.reason("declined", message, Some(code.to_owned())).post_failure();
+            return Decision::step(step.done());
+        }
+        match status {
+            Status::Succeeded if by_callback => self.ask_first(),
+            Status::Succeeded => {
+                self.review("contradiction", "The gateway reports failure after success.", AttemptState::Declined)
+            }
+            _ => self.confirmed(),
+        }
+    }
+
+    /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
+    pub(super) fn confirmed(&self) -> Decision {
+        match (self.news.source, self.transaction.status.is_final()) {
+            (Source::Answer, true) => {
+                Decision::LookAgain { version: self.transaction.version, due_in: None, asks: self.transaction.asks }
+            }
+            _ => Decision::Nothing("already ended so"),
+        }
+    }
+
+    pub(super) fn expired(&self) -> Decision {
+        if !self.is_live() {
+            return self.confirmed();
+        }
+        if matches!(self.news.source, Source::Callback { .. }) {
+            return self.ask_first();
+        }
+        let message = "The customer did not approve in time.";
+        if self.transaction.status == Status::RequiresAction && self.transaction.kind == Kind::Deposit {
+            let step = self.step(Status::Expired, AttemptState::Expired).reason("customer_expired", message, None);
+            return Decision::step(step.post_failure().done());
+        }
+        let step = self.step(Status::Failed, AttemptState::Expired).substatus(Substatus::Declined);
+        Decision::step(step.reason("declined", message, Some("expired".into())).post_failure().done())
+    }
+
+    pub(super) fn reversed(&self) -> Decision {
+        match self.transaction.status {
+            Status::Succeeded if !matches!(self.news.source, Source::Answer) => self.ask_first(),
+            Status::Review | Status::Reversed => Decision::Nothing("already known"),
+            _ if self.is_live() || self.transaction.status == Status::Succeeded => {
+                self.review("taken_back", "The gateway took the payment back.", self.attempt.state)
+            }
+            _ => self.note(self.attempt.state),
+        }
+    }
+}

@@ -1,0 +1,118 @@
+//! No payment, or no information: refused, not found, unknown.
+
+use super::*;
+
+impl Learner<'_> {
+    /// "It never reached the books": believed only for the only call of a payment's creation.
+    pub(super) fn refused(&self) -> Decision {
+        let Source::Call { operation: Operation::Create, .. } = self.news.source else { return self.unknown() };
+        let only_call = self.attempt.operation(Operation::Create).is_some_and(|operation| operation.calls == 1);
+        if !(self.is_current() && self.transaction.status == Status::Submitting && only_call) {
+            return self.unknown();
+        }
+        let (state, code, message) = match self.news.outcome {
+            Outcome::Rejected { code, message } => (AttemptState::Rejected, code.as_str(), message.as_str()),
+            Outcome::Later { code, .. } => (AttemptState::Later, code.as_str(), "The gateway asked to come later."),
+            _ => (AttemptState::Unreachable, "unreachable", "The gateway could not be reached."),
+        };
+        let attempt = self.attempt_becomes(state);
+        let policy = self.context.policy;
+        let change: Change = match self.context.next_route(self.transaction, Some(&attempt)) {
+            Next::Try { gateway, round } => self
+                .step(Status::Created, state)
+                .route(gateway, round)
+                .command(Act::Create)
+                .due_in(Some(policy.retry_in(0)))
+                .done(),
+            Next::Wait { gateway, round } => self
+                .step(Status::Created, state)
+                .route(gateway, round)
+                .asks(round)
+                .due_in(Some(self.retry_after().unwrap_or(policy.retry_in(round))))
+                .done(),
+            Next::Nowhere => self
+                .step(Status::Failed, state)
+                .substatus(Substatus::Rejected)
+                .reason("rejected", message, Some(code.to_owned()))
+                .post_failure()
+                .done(),
+        };
+        Decision::step(change)
+    }
+
+    pub(super) fn retry_after(&self) -> Option<Duration> {
+        match self.news.outcome {
+            Outcome::Later { retry_after_ms, .. } => {
+                retry_after_ms.map(Duration::from_millis).map(|wait| wait.min(self.context.policy.retry_longest))
+            }
+            _ => None,
+        }
+    }
+
+    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing.
+    pub(super) fn not_found(&self) -> Decision {
+        if !(self.is_live() && self.transaction.status == Status::Unknown) {
+            return if self.is_live() { self.ask_later() } else { Decision::Nothing("not news") };
+        }
+        let (policy, now) = (self.context.policy, self.context.now);
+        let on_its_way = self.attempt.last_send_by().is_some_and(|send_by| now < send_by + policy.settle_window);
+        if on_its_way {
+            return self.ask_later();
+        }
+        let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
+        let never_captured = self.attempt.operation(Operation::Capture).is_none();
+        if now < self.transaction.submit_until && key_honoured && never_captured {
+            let asks = self.transaction.asks.saturating_add(1);
+            let due_in = policy.ask_in(asks).unwrap_or(Duration::ZERO);
+            let step = self.step(Status::Unknown, AttemptState::Unknown).command(Act::Create);
+            return Decision::step(step.asks(asks).due_in(Some(due_in)).done());
+        }
+        let too_soon = self.attempt.not_found_at.is_some_and(|last| now < last + policy.settle_window);
+        if too_soon {
+            return self.ask_later();
+        }
+        self.count_not_found()
+    }
+
+    pub(super) fn count_not_found(&self) -> Decision {
+        let count = self.attempt.not_found.saturating_add(1);
+        let message = "The gateway, asked twice, does not know the payment.";
+        let step = match (count >= 2, self.transaction.kind) {
+            (true, Kind::Deposit) => self
+                .step(Status::Failed, AttemptState::NotExecuted)
+                .substatus(Substatus::NotExecuted)
+                .reason("not_executed", message, None)
+                .post_failure(),
+            (true, Kind::Withdrawal) => {
+                self.step(Status::Review, AttemptState::Unknown).reason("not_found", message, None)
+            }
+            (false, _) => self
+                .step(Status::Unknown, AttemptState::Unknown)
+                .asks(self.transaction.asks)
+                .due_in(Some(self.context.policy.settle_window)),
+        };
+        let mut change = step.done();
+        if let Some(attempt) = &mut change.attempt_change {
+            attempt.not_found = Some(count);
+        }
+        Decision::step(change)
+    }
+
+    /// No information. After a call it is now official that we do not know.
+    pub(super) fn unknown(&self) -> Decision {
+        match (self.news.source, self.transaction.status) {
+            (Source::Call { .. }, Status::Submitting) if self.is_current() => {
+                let state =
+                    if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
+                let step = self.step(Status::Unknown, state).due_in(self.context.policy.ask_in(0));
+                Decision::step(
+                    step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None)
+                        .done(),
+                )
+            }
+            (Source::Answer, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
+            (Source::Answer, Status::Failed | Status::Expired | Status::Succeeded) => self.ask_later(),
+            _ => Decision::Nothing("no information"),
+        }
+    }
+}

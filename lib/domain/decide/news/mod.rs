@@ -1,0 +1,168 @@
+//! News of a gateway about an attempt: the answer to a call, the answer to a question, or a verified callback.
+
+mod ended;
+mod missing;
+mod open;
+
+use std::time::Duration;
+
+use uuid::Uuid;
+
+use super::build::{Step, attempt_now};
+use super::{Context, Decision};
+use crate::domain::change::{Actor, AttemptChange, Change, OperationChange};
+use crate::domain::event::Act;
+use crate::domain::ids::{Kind, Operation};
+use crate::domain::money::Money;
+use crate::domain::outcome::Outcome;
+use crate::domain::route::Next;
+use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
+
+/// How the news came. A call's and an answer's are the gateway's word to us; a callback's may be late or out of order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Source {
+    /// `begun` is the version at which the call was allowed.
+    Call {
+        operation: Operation,
+        begun: i64,
+    },
+    Answer,
+    Callback {
+        id: Uuid,
+    },
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct News<'a> {
+    pub attempt: Uuid,
+    pub source: Source,
+    pub outcome: &'a Outcome,
+}
+
+/// What follows from the news, as the payment stands.
+pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) -> Decision {
+    let Some(attempt) = transaction.attempt_by_id(news.attempt) else {
+        return Decision::Nothing("the attempt is not one of this payment");
+    };
+    let learner = Learner { transaction, attempt, news, context };
+    match news.outcome {
+        Outcome::Succeeded { money, .. } => learner.succeeded(*money),
+        Outcome::Declined { code, message, .. } => learner.declined(code, message),
+        Outcome::Expired { .. } => learner.expired(),
+        Outcome::Accepted { .. } => learner.accepted(),
+        Outcome::NeedsCustomer { redirect_url, expires_at, .. } => learner.needs_customer(redirect_url, *expires_at),
+        Outcome::Approved { .. } => learner.approved(),
+        Outcome::Rejected { .. } | Outcome::Unreachable { .. } | Outcome::Later { .. } => learner.refused(),
+        Outcome::NotFound => learner.not_found(),
+        Outcome::Reversed { .. } => learner.reversed(),
+        Outcome::Unknown { .. } => learner.unknown(),
+    }
+}
+
+/// A callback that only says "look": the gateway is asked, by a command in the same commit.
+pub fn rung(transaction: &Transaction, attempt: Uuid, callback: Uuid, context: Context<'_>) -> Decision {
+    let Some(attempt) = transaction.attempt_by_id(attempt) else {
+        return Decision::Nothing("the attempt is not one of this payment");
+    };
+    let outcome = Outcome::Unknown { why: "a callback asks to look".into() };
+    let news = News { attempt: attempt.id, source: Source::Callback { id: callback }, outcome: &outcome };
+    let learner = Learner { transaction, attempt, news, context };
+    match transaction.status {
+        Status::Reversed | Status::Cancelled | Status::Review => Decision::Nothing("nothing can follow by itself"),
+        Status::Succeeded if learner.is_current() => Decision::Nothing("already succeeded"),
+        _ => learner.ask_first(),
+    }
+}
+
+struct Learner<'a> {
+    transaction: &'a Transaction,
+    attempt: &'a Attempt,
+    news: News<'a>,
+    context: Context<'a>,
+}
+
+impl<'a> Learner<'a> {
+    fn is_current(&self) -> bool {
+        self.attempt.number == self.transaction.attempt
+    }
+
+    /// The payment is at the gateway by this very attempt, result open.
+    fn is_live(&self) -> bool {
+        let open = [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown];
+        self.is_current() && open.contains(&self.transaction.status)
+    }
+
+    fn cause(&self) -> String {
+        match self.news.source {
+            Source::Call { operation, begun } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
+            Source::Answer => format!("asked:{}", self.transaction.version),
+            Source::Callback { id } => format!("callback:{id}"),
+        }
+    }
+
+    fn actor(&self) -> Actor {
+        match self.news.source {
+            Source::Call { .. } => Actor::Worker,
+            Source::Answer => Actor::Reconciler,
+            Source::Callback { .. } => Actor::Callback,
+        }
+    }
+
+    fn callback(&self) -> Option<Uuid> {
+        match self.news.source {
+            Source::Callback { id } => Some(id),
+            _ => None,
+        }
+    }
+
+    fn attempt_becomes(&self, state: AttemptState) -> AttemptChange {
+        let mut change = attempt_now(self.attempt, state);
+        change.reference = self.news.outcome.reference().map(Into::into);
+        if let Outcome::Declined { code, message, .. } | Outcome::Rejected { code, message } = self.news.outcome {
+            change.gateway_code = Some(code.clone());
+            change.gateway_text = Some(message.clone());
+        }
+        change
+    }
+
+    /// A step caused by this news.
+    fn step(&self, to: Status, attempt: AttemptState) -> Step<'a> {
+        let step = Step::new(self.transaction, to, self.cause(), self.actor())
+            .attempt(self.attempt_becomes(attempt))
+            .callback(self.callback());
+        match self.news.source {
+            Source::Call { operation, .. } => {
+                step.operation(OperationChange::Answered { kind: operation, outcome: self.news.outcome.name() })
+            }
+            _ => step,
+        }
+    }
+
+    fn note(&self, state: AttemptState) -> Decision {
+        Decision::Note(self.attempt_becomes(state))
+    }
+
+    fn ask_later(&self) -> Decision {
+        let asks = self.transaction.asks.saturating_add(1);
+        Decision::LookAgain {
+            version: self.transaction.version,
+            // When the schedule is used up the next look finds it so, and hands over to a human.
+            due_in: Some(self.context.policy.ask_in(asks).unwrap_or(Duration::ZERO)),
+            asks,
+        }
+    }
+
+    /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost.
+    fn ask_first(&self) -> Decision {
+        let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor())
+            .callback(self.callback())
+            .asks(self.transaction.asks)
+            .due_in(Some(self.context.policy.ask_in(0).unwrap_or(self.context.policy.margin)))
+            .ask_about(self.attempt);
+        Decision::step(step.done())
+    }
+
+    fn review(&self, code: &str, message: &str, attempt: AttemptState) -> Decision {
+        Decision::step(self.step(Status::Review, attempt).reason(code, message, None).done())
+    }
+}

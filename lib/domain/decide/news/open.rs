@@ -1,0 +1,78 @@
+//! The payment is on the gateway's books, result to come: accepted, the customer's turn, approved.
+
+use super::*;
+
+impl Learner<'_> {
+    pub(super) fn accepted(&self) -> Decision {
+        if !self.is_live() {
+            return Decision::Nothing("not news");
+        }
+        match self.transaction.status {
+            Status::AwaitingGateway if matches!(self.news.source, Source::Answer) => self.ask_later(),
+            Status::AwaitingGateway => self.note(AttemptState::Accepted),
+            // While a capture is under way, "accepted" is about the order, not about the capture.
+            Status::Submitting if self.capture_under_way() && !matches!(self.news.source, Source::Call { .. }) => {
+                Decision::Nothing("a capture is under way")
+            }
+            _ => Decision::step(
+                self.step(Status::AwaitingGateway, AttemptState::Accepted).due_in(self.context.policy.ask_in(0)).done(),
+            ),
+        }
+    }
+
+    pub(super) fn capture_under_way(&self) -> bool {
+        self.transaction.status == Status::Submitting && self.attempt.operation(Operation::Capture).is_some()
+    }
+
+    pub(super) fn needs_customer(&self, url: &str, expires_at: Option<time::OffsetDateTime>) -> Decision {
+        if !self.is_live() || self.transaction.kind == Kind::Withdrawal {
+            return self.accepted();
+        }
+        let asked = matches!(self.news.source, Source::Answer);
+        match self.transaction.status {
+            Status::RequiresAction => {
+                let over = self.transaction.next_action_expires_at.is_some_and(|end| self.context.now >= end);
+                if asked && over {
+                    self.expired()
+                } else if asked {
+                    self.ask_later()
+                } else {
+                    Decision::Nothing("not news")
+                }
+            }
+            Status::Submitting if self.capture_under_way() => self.unknown(),
+            _ => Decision::step(
+                self.step(Status::RequiresAction, AttemptState::NeedsCustomer)
+                    .next_action(url.to_owned(), expires_at)
+                    .due_in(self.context.policy.ask_in(0))
+                    .done(),
+            ),
+        }
+    }
+
+    /// The capture is ordered by a command in the same commit; should it get lost, the next question orders it again.
+    pub(super) fn approved(&self) -> Decision {
+        if !self.is_live() {
+            return Decision::Nothing("not news");
+        }
+        let ordered = self.attempt.state == AttemptState::Approved;
+        let by_callback = matches!(self.news.source, Source::Callback { .. });
+        let to = match self.transaction.status {
+            Status::RequiresAction | Status::Unknown if ordered && by_callback => {
+                return Decision::Nothing("the capture is ordered already");
+            }
+            Status::RequiresAction => Status::RequiresAction,
+            Status::Submitting if self.capture_under_way() => return self.unknown(),
+            Status::Submitting if by_callback => return self.ask_first(),
+            _ if self.transaction.status == Status::AwaitingGateway => Status::RequiresAction,
+            _ => Status::Unknown,
+        };
+        if to == Status::RequiresAction && self.transaction.next_action_url.is_none() {
+            return self.ask_later();
+        }
+        let asks = if ordered { self.transaction.asks.saturating_add(1) } else { 0 };
+        let due_in = self.context.policy.ask_in(asks).unwrap_or(Duration::ZERO);
+        let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks).due_in(Some(due_in));
+        Decision::step(step.done())
+    }
+}
