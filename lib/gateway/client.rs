@@ -13,6 +13,7 @@
 //!
 //! If it dies here: the operation row says that the request may have left; the gateway is asked.
 
+use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -60,14 +61,40 @@ impl From<Failure> for Outcome {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub(super) enum BadTarget {
-    #[error("is not an http or https URL without a query")]
-    BaseUrl,
-    #[error("holds no readable certificate")]
+#[error("is not an http or https URL without a query")]
+pub(super) struct BadBaseUrl;
+
+#[derive(Debug, thiserror::Error)]
+pub(super) enum BadAuthority {
+    #[error("holds no readable certificate in PEM")]
     Certificate,
-    #[error("TLS cannot be set up: {0}")]
+    #[error("cannot be used: {0}")]
     Tls(#[from] rustls::Error),
 }
+
+/// Where a gateway is.
+pub(super) struct Origin {
+    uri: Uri,
+    host: HeaderValue,
+    /// The path of the base URL, without a slash at its end.
+    prefix: String,
+}
+
+impl FromStr for Origin {
+    type Err = BadBaseUrl;
+
+    fn from_str(base_url: &str) -> Result<Self, BadBaseUrl> {
+        let uri: Uri = base_url.parse().map_err(|_| BadBaseUrl)?;
+        let named = matches!(uri.scheme_str(), Some("http" | "https")) && uri.query().is_none();
+        let authority = uri.authority().filter(|_| named).map(Authority::as_str).ok_or(BadBaseUrl)?;
+        let host = HeaderValue::from_str(authority).map_err(|_| BadBaseUrl)?;
+        let prefix = uri.path().trim_end_matches('/').to_owned();
+        Ok(Self { uri, host, prefix })
+    }
+}
+
+/// Makes the sockets of one gateway.
+pub(super) type Connector = HttpsConnector<HttpConnector>;
 
 /// A request as an adapter makes it. `path` begins with a slash and may carry a query; empty: the base URL as it stands.
 pub(super) struct Call {
@@ -85,30 +112,15 @@ struct Kept {
 /// Calls one gateway.
 pub(super) struct Client {
     gateway: &'static str,
-    origin: Uri,
-    host: HeaderValue,
-    /// The path of the base URL, without a slash at its end.
-    prefix: String,
-    connector: HttpsConnector<HttpConnector>,
+    origin: Origin,
+    connector: Connector,
     limits: Limits,
     kept: Mutex<Vec<Kept>>,
 }
 
 impl Client {
-    /// `authority_pem` is trusted besides the public authorities; empty: none.
-    pub(super) fn new(
-        gateway: &'static str,
-        base_url: &str,
-        authority_pem: &str,
-        limits: Limits,
-    ) -> Result<Self, BadTarget> {
-        let origin: Uri = base_url.parse().map_err(|_| BadTarget::BaseUrl)?;
-        let named = matches!(origin.scheme_str(), Some("http" | "https")) && origin.query().is_none();
-        let authority = origin.authority().filter(|_| named).map(Authority::as_str).ok_or(BadTarget::BaseUrl)?;
-        let host = HeaderValue::from_str(authority).map_err(|_| BadTarget::BaseUrl)?;
-        let prefix = origin.path().trim_end_matches('/').to_owned();
-        let connector = connector(authority_pem, &limits)?;
-        Ok(Self { gateway, origin, host, prefix, connector, limits, kept: Mutex::default() })
+    pub(super) fn new(gateway: &'static str, origin: Origin, connector: Connector, limits: Limits) -> Self {
+        Self { gateway, origin, connector, limits, kept: Mutex::default() }
     }
 
     /// Makes the call: sent once or not at all, answered by `deadline.answer_by` or not at all.
@@ -158,7 +170,7 @@ impl Client {
     }
 
     fn request(&self, call: Call) -> Result<Request<Full<Bytes>>, Failure> {
-        let target = match format!("{}{}", self.prefix, call.path) {
+        let target = match format!("{}{}", self.origin.prefix, call.path) {
             empty if empty.is_empty() => "/".to_owned(),
             target => target,
         };
@@ -167,7 +179,7 @@ impl Client {
         *request.method_mut() = call.method;
         *request.uri_mut() = uri;
         *request.headers_mut() = call.headers;
-        request.headers_mut().insert(HOST, self.host.clone());
+        request.headers_mut().insert(HOST, self.origin.host.clone());
         request.headers_mut().insert(USER_AGENT, HeaderValue::from_static("payfleet"));
         request.headers_mut().insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         Ok(request)
@@ -178,7 +190,8 @@ impl Client {
         let by = deadline.send_by.min(Instant::now() + self.limits.connect());
         let mut connector = self.connector.clone();
         let connected = async {
-            let stream = connector.call(self.origin.clone()).await.map_err(|error| not_sent(told(error.as_ref())))?;
+            let stream =
+                connector.call(self.origin.uri.clone()).await.map_err(|error| not_sent(told(error.as_ref())))?;
             Connection::over(stream).await.map_err(|error| not_sent(told(&error)))
         };
         metrics::counter!("payfleet_gateway_connections_total", "gateway" => self.gateway).increment(1);
@@ -215,13 +228,14 @@ async fn read(response: Response<Incoming>) -> Result<Answer, Unanswered> {
     Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
 }
 
-fn connector(authority_pem: &str, limits: &Limits) -> Result<HttpsConnector<HttpConnector>, BadTarget> {
+/// `authority_pem` is trusted besides the public authorities; empty: none.
+pub(super) fn connector(authority_pem: &str, limits: &Limits) -> Result<Connector, BadAuthority> {
     let mut roots = RootCertStore::from_iter(webpki_roots::TLS_SERVER_ROOTS.iter().cloned());
     for certificate in CertificateDer::pem_slice_iter(authority_pem.as_bytes()) {
-        roots.add(certificate.map_err(|_| BadTarget::Certificate)?).map_err(|_| BadTarget::Certificate)?;
+        roots.add(certificate.map_err(|_| BadAuthority::Certificate)?).map_err(|_| BadAuthority::Certificate)?;
     }
     if roots.len() == webpki_roots::TLS_SERVER_ROOTS.len() && !authority_pem.trim().is_empty() {
-        return Err(BadTarget::Certificate);
+        return Err(BadAuthority::Certificate);
     }
     let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
         .with_safe_default_protocol_versions()?

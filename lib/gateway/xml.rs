@@ -197,7 +197,7 @@ mod tests {
         let many = |nodes: usize| format!("<a>{}</a>", "<b/>".repeat(nodes - 1));
         assert!(parse(&many(NODE_LIMIT)).is_ok());
         assert_eq!(parse(&many(NODE_LIMIT + 1)), Err(Unreadable::TooManyNodes));
-        assert_eq!(parse(&"<a b='' c='' />".repeat(1)).map(|root| root.attributes.len()), Ok(2));
+        assert_eq!(parse("<a b='' c='' />").map(|root| root.attributes.len()), Ok(2));
         assert_eq!(parse(&format!("<a>{}</a>", " ".repeat(SIZE_LIMIT))), Err(Unreadable::TooLarge));
     }
 

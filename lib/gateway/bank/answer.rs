@@ -67,3 +67,94 @@ fn fault(answer: &Answer, fault: &Element) -> Outcome {
     }
     answer.unknown(format_args!("fault {who} {code}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::fixture::{key, told};
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("fixtures/", $name, ".xml"))
+        };
+    }
+
+    const SETTLED: &str = fixture!("pain002_settled");
+
+    #[test]
+    fn every_answer_to_a_payment_has_its_one_meaning() {
+        let first = "accepted 01920000000070008000000000000001c";
+        let duplicate = fixture!("pain002_rejected").replace("AC04", "DU01");
+        let cases = [
+            (200, fixture!("pain002_received"), first),
+            (200, fixture!("pain014_received"), first),
+            (200, fixture!("pain002_pending"), "accepted BANKREF0001"),
+            (200, fixture!("pain014_pending"), "accepted BANKREF0001"),
+            (200, SETTLED, "succeeded BANKREF0001 12.50 EUR"),
+            (200, fixture!("pain014_settled"), "succeeded BANKREF0001 12.50 EUR"),
+            (200, fixture!("pain002_credited"), "succeeded BANKREF0001 12.50 EUR"),
+            (200, fixture!("pain002_rejected"), "declined BANKREF0001 AC04"),
+            (200, fixture!("pain014_rejected"), "declined BANKREF0001 ARFR"),
+            (200, fixture!("pain014_expired"), "expired BANKREF0001"),
+            (200, &duplicate, "unknown"),
+            (200, fixture!("pain002_settled_without_amount"), "unknown"),
+            (200, fixture!("pain002_settled_other_message"), "unknown"),
+            (200, fixture!("pain002_never_received"), "unknown"),
+            (500, fixture!("fault_validation"), "rejected AC03"),
+            (200, fixture!("fault_validation"), "rejected AC03"),
+            (500, fixture!("fault_duplicate"), "unknown"),
+            (500, fixture!("fault_undocumented"), "unknown"),
+            (500, fixture!("fault_server"), "unknown"),
+            (500, SETTLED, "unknown"),
+            (503, fixture!("fault_validation"), "unknown"),
+            (400, fixture!("fault_validation"), "unknown"),
+            (302, SETTLED, "unknown"),
+            (401, "", "later credentials_refused"),
+            (403, "", "later credentials_refused"),
+            (429, "", "later rate_limited"),
+            (200, "", "unknown"),
+            (200, "<html/>", "unknown"),
+        ];
+        for (status, body, meaning) in cases {
+            assert_eq!(told(&to_create(&Answer::made(status, body), &key())), meaning, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn only_a_question_can_be_answered_by_not_found() {
+        let asked = |status, body| told(&to_status_request(&Answer::made(status, body), &key()));
+        assert_eq!(asked(200, fixture!("pain002_never_received")), "not_found");
+        assert_eq!(asked(200, fixture!("pain014_never_received")), "not_found");
+        assert_eq!(asked(200, SETTLED), "succeeded BANKREF0001 12.50 EUR");
+        assert_eq!(asked(404, ""), "unknown");
+    }
+
+    #[test]
+    fn a_refused_question_says_nothing_about_the_payment() {
+        let refused = Answer::made(500, fixture!("fault_validation"));
+        assert_eq!(told(&to_status_request(&refused, &key())), "unknown");
+    }
+
+    /// `Server` means that the processing failed, whatever the code beside it.
+    #[test]
+    fn only_a_fault_of_ours_is_a_refusal() {
+        let body = fixture!("fault_validation").replace("soap:Client", "soap:Server");
+        assert_eq!(told(&to_create(&Answer::made(500, &body), &key())), "unknown");
+    }
+
+    #[test]
+    fn the_amount_is_the_banks_and_never_ours() {
+        let body = SETTLED.replace("Ccy=\"EUR\">12.50", "Ccy=\"USD\">12.00");
+        assert_eq!(told(&to_create(&Answer::made(200, &body), &key())), "succeeded BANKREF0001 12.00 USD");
+        let body = SETTLED.replace(">12.50", ">12.505");
+        assert_eq!(told(&to_create(&Answer::made(200, &body), &key())), "unknown");
+    }
+
+    #[test]
+    fn a_report_about_two_payments_is_not_read() {
+        let start = SETTLED.find("<TxInfAndSts>").unwrap();
+        let end = SETTLED.find("</TxInfAndSts>").unwrap() + "</TxInfAndSts>".len();
+        let body = format!("{}{}{}", &SETTLED[..end], &SETTLED[start..end], &SETTLED[end..]);
+        assert_eq!(told(&to_create(&Answer::made(200, &body), &key())), "unknown");
+    }
+}

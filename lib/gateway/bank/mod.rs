@@ -55,8 +55,7 @@ pub struct Bank {
 
 impl Bank {
     pub(super) fn new(settings: &Settings, faults: &mut Faults) -> Option<Self> {
-        let client = Client::new(NAME, &settings.base_url, &settings.authority_certificate, settings.limits);
-        let client = faults.client(NAME, client);
+        let client = faults.client(NAME, &settings.base_url, &settings.authority_certificate, settings.limits);
         faults.required("bank.username", &settings.username);
         faults.required("bank.password", settings.password.expose());
         faults.required("bank.callback_key", settings.callback_key.expose());

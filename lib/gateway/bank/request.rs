@@ -172,3 +172,53 @@ pub(super) fn status_request(payment: &Payment, id: &str, at: OffsetDateTime) ->
         &tag("FIToFIPmtStsReq", header + &tag("OrgnlGrpInf", original)),
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use time::macros::datetime;
+
+    use super::*;
+    use crate::gateway::fixture::{deposit, money, settings, told, withdrawal};
+
+    #[test]
+    fn a_payment_always_makes_the_same_documented_message() {
+        let settings = settings().bank;
+        let request = create(&deposit(), &settings).unwrap();
+        assert_eq!(request.envelope, include_str!("fixtures/request_pain013.xml"));
+        assert_eq!(request.namespace, "urn:iso:std:iso:20022:tech:xsd:pain.013.001.07");
+        let transfer = withdrawal(Destination::Iban("DE89370400440532013000".into()));
+        let request = create(&transfer, &settings).unwrap();
+        assert_eq!(request.envelope, include_str!("fixtures/request_pain001.xml"));
+        assert_eq!(request.namespace, "urn:iso:std:iso:20022:tech:xsd:pain.001.001.09");
+        let account = Destination::AccountNumber { account_number: "0123456789".into(), bank_code: "058".into() };
+        let mut transfer = withdrawal(account);
+        transfer.money = money(1250, "NGN");
+        let request = create(&transfer, &settings).unwrap();
+        assert_eq!(request.envelope, include_str!("fixtures/request_pain001_account.xml"));
+    }
+
+    #[test]
+    fn a_question_names_the_message_that_it_is_about() {
+        let transfer = withdrawal(Destination::Iban("DE89370400440532013000".into()));
+        let at = datetime!(2026-01-01 00:00:05.123 UTC);
+        let question = status_request(&transfer, "01920000000070008000000000000099", at);
+        assert_eq!(question.envelope, include_str!("fixtures/request_pacs028.xml"));
+    }
+
+    #[test]
+    fn text_from_outside_stays_text() {
+        let settings = settings().bank;
+        let forged = "DE89</IBAN></Id><Amt>&amp;\"'";
+        let request = create(&withdrawal(Destination::Iban(forged.into())), &settings).unwrap();
+        assert!(request.envelope.contains("<IBAN>DE89&lt;/IBAN&gt;&lt;/Id&gt;&lt;Amt&gt;&amp;amp;&quot;&apos;</IBAN>"));
+    }
+
+    #[test]
+    fn what_the_bank_cannot_pay_to_is_refused_before_anything_is_sent() {
+        let settings = settings().bank;
+        for destination in [Destination::Email("a@example.com".into()), Destination::Token("ba_1".into())] {
+            let refused = create(&withdrawal(destination), &settings).err().unwrap();
+            assert_eq!(told(&refused), "rejected destination_not_supported");
+        }
+    }
+}

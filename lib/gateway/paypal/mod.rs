@@ -70,8 +70,7 @@ pub struct Paypal {
 
 impl Paypal {
     pub(super) fn new(settings: &Settings, faults: &mut Faults) -> Option<Self> {
-        let client = Client::new(NAME, &settings.base_url, &settings.authority_certificate, settings.limits);
-        let client = faults.client(NAME, client);
+        let client = faults.client(NAME, &settings.base_url, &settings.authority_certificate, settings.limits);
         faults.required("paypal.client_id", &settings.client_id);
         faults.required("paypal.client_secret", settings.client_secret.expose());
         faults.required("paypal.webhook_id", &settings.webhook_id);

@@ -184,3 +184,104 @@ impl Order {
         amount::sum(refunds.map(|refund| &refund.amount))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::fixture::{ATTEMPT, OTHER_ATTEMPT, told};
+
+    const EXPECTED: Expected = Expected { attempt: ATTEMPT, customer: Duration::minutes(180) };
+    const ID: &str = "5O190127TN364715T";
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("fixtures/", $name, ".json"))
+        };
+    }
+
+    const COMPLETED: &str = fixture!("order_completed");
+
+    #[test]
+    fn every_answer_to_a_create_has_its_one_meaning() {
+        let page = "needs_customer 5O190127TN364715T \
+                    https://www.sandbox.paypal.com/checkoutnow?token=5O190127TN364715T Some(180)";
+        let cases = [
+            (200, fixture!("order_payer_action"), page),
+            (201, fixture!("order_created"), page),
+            (200, fixture!("order_approved"), "approved 5O190127TN364715T"),
+            (200, COMPLETED, "succeeded 5O190127TN364715T 12.50 EUR"),
+            (200, fixture!("order_capture_pending"), "accepted 5O190127TN364715T"),
+            (200, fixture!("order_capture_declined"), "declined 5O190127TN364715T declined"),
+            (200, fixture!("order_refunded"), "reversed 5O190127TN364715T 12.50 EUR"),
+            (200, fixture!("order_voided"), "expired 5O190127TN364715T"),
+            (400, fixture!("error_invalid_request"), "rejected MISSING_REQUIRED_PARAMETER"),
+            (422, fixture!("error_unprocessable"), "rejected CURRENCY_NOT_SUPPORTED_FOR_RECEIVER"),
+            (422, fixture!("error_duplicate_request_id"), "unknown"),
+            (409, fixture!("error_in_progress"), "unknown"),
+            (422, fixture!("error_in_progress"), "unknown"),
+            (401, fixture!("error_invalid_token"), "later credentials_refused"),
+            (403, fixture!("error_permission_denied"), "later credentials_refused"),
+            (429, fixture!("error_rate_limit"), "later rate_limited"),
+            (404, fixture!("error_not_found"), "unknown"),
+            (500, fixture!("error_internal"), "unknown"),
+            (400, fixture!("error_internal"), "unknown"),
+            (302, COMPLETED, "unknown"),
+            (422, COMPLETED, "unknown"),
+            (200, "", "unknown"),
+            (400, "<html>", "unknown"),
+        ];
+        for (status, body, meaning) in cases {
+            assert_eq!(told(&to_create(&Answer::made(status, body), EXPECTED)), meaning, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn every_answer_to_a_capture_has_its_one_meaning() {
+        let cases = [
+            (201, COMPLETED, "succeeded 5O190127TN364715T 12.50 EUR"),
+            (201, fixture!("order_capture_pending"), "accepted 5O190127TN364715T"),
+            (201, fixture!("order_capture_declined"), "declined 5O190127TN364715T declined"),
+            (422, fixture!("error_instrument_declined"), "declined 5O190127TN364715T INSTRUMENT_DECLINED"),
+            (422, fixture!("error_already_captured"), "look"),
+            (422, fixture!("error_not_approved"), "look"),
+            (422, fixture!("error_unprocessable"), "unknown"),
+            (422, fixture!("error_duplicate_request_id"), "unknown"),
+            (409, fixture!("error_in_progress"), "unknown"),
+            (404, fixture!("error_not_found"), "unknown"),
+            (429, fixture!("error_rate_limit"), "later rate_limited"),
+            (503, fixture!("error_internal"), "unknown"),
+        ];
+        for (status, body, meaning) in cases {
+            let captured = match to_capture(&Answer::made(status, body), ID, EXPECTED) {
+                Captured::Is(outcome) => told(&outcome),
+                Captured::LookAtOrder => "look".into(),
+            };
+            assert_eq!(captured, meaning, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn an_order_that_paypal_has_forgotten_was_never_approved() {
+        let retrieve = |status, body| told(&to_retrieve(&Answer::made(status, body), ID, EXPECTED));
+        assert_eq!(retrieve(404, fixture!("error_not_found")), "expired 5O190127TN364715T");
+        assert_eq!(retrieve(404, "<html>not found</html>"), "unknown");
+        assert_eq!(retrieve(404, fixture!("error_internal")), "unknown");
+        assert_eq!(retrieve(200, COMPLETED), "succeeded 5O190127TN364715T 12.50 EUR");
+    }
+
+    #[test]
+    fn the_amount_is_the_captures_and_never_ours() {
+        let less = COMPLETED.replace("\"value\": \"12.50\"", "\"value\": \"12.00\"");
+        assert_eq!(told(&to_create(&Answer::made(200, &less), EXPECTED)), "succeeded 5O190127TN364715T 12.00 EUR");
+        let finer = COMPLETED.replace("\"value\": \"12.50\"", "\"value\": \"12.505\"");
+        assert_eq!(told(&to_create(&Answer::made(200, &finer), EXPECTED)), "unknown");
+        let none = fixture!("order_approved").replace("\"APPROVED\"", "\"COMPLETED\"");
+        assert_eq!(told(&to_create(&Answer::made(200, &none), EXPECTED)), "unknown");
+    }
+
+    #[test]
+    fn another_attempts_order_says_nothing_about_this_one() {
+        let other = Expected { attempt: OTHER_ATTEMPT, ..EXPECTED };
+        assert_eq!(told(&to_create(&Answer::made(200, COMPLETED), other)), "unknown");
+    }
+}

@@ -137,3 +137,80 @@ impl Item {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::fixture::{key, told};
+
+    macro_rules! fixture {
+        ($name:literal) => {
+            include_str!(concat!("fixtures/", $name, ".json"))
+        };
+    }
+
+    fn created(status: u16, body: &str) -> String {
+        match to_create(&Answer::made(status, body), &key()) {
+            Created::Is(outcome) => told(&outcome),
+            Created::LookAtBatch(id) => format!("look {id}"),
+        }
+    }
+
+    #[test]
+    fn every_answer_to_a_payout_has_its_one_meaning() {
+        let cases = [
+            (201, fixture!("payout_created"), "accepted 5UXD2E8A7EBQJ"),
+            (400, fixture!("error_payout_duplicate"), "look 5UXD2E8A7EBQJ"),
+            (400, fixture!("error_payout_validation"), "rejected VALIDATION_ERROR"),
+            (422, fixture!("error_payout_insufficient_funds"), "later INSUFFICIENT_FUNDS"),
+            (422, fixture!("error_duplicate_request_id"), "unknown"),
+            (409, fixture!("error_in_progress"), "unknown"),
+            (403, fixture!("error_permission_denied"), "later credentials_refused"),
+            (429, fixture!("error_rate_limit"), "later rate_limited"),
+            (500, fixture!("error_internal"), "unknown"),
+            (307, fixture!("payout_created"), "unknown"),
+            (201, "{}", "unknown"),
+        ];
+        for (status, body, meaning) in cases {
+            assert_eq!(created(status, body), meaning, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn the_earlier_batch_is_named_by_its_id_and_its_link_is_never_followed() {
+        let duplicate = fixture!("error_payout_duplicate");
+        let elsewhere = duplicate.replace("https://api-m.sandbox.paypal.com", "http://169.254.169.254");
+        assert_eq!(created(400, &elsewhere), "look 5UXD2E8A7EBQJ");
+        let climbing = duplicate.replace("5UXD2E8A7EBQJ", "../../secrets");
+        assert_eq!(created(400, &climbing), "unknown");
+        let unnamed = duplicate.replace("/v1/payments/payouts/", "/elsewhere/");
+        assert_eq!(created(400, &unnamed), "unknown");
+    }
+
+    #[test]
+    fn every_state_of_batch_and_item_has_its_one_meaning() {
+        let cases = [
+            (fixture!("payout_created"), "accepted 5UXD2E8A7EBQJ"),
+            (fixture!("payout_processing"), "accepted 5UXD2E8A7EBQJ"),
+            (fixture!("payout_success"), "succeeded 5UXD2E8A7EBQJ 12.50 EUR"),
+            (fixture!("payout_failed"), "declined 5UXD2E8A7EBQJ RECEIVER_ACCOUNT_LOCKED"),
+            (fixture!("payout_unclaimed"), "accepted 5UXD2E8A7EBQJ"),
+            (fixture!("payout_returned"), "declined 5UXD2E8A7EBQJ RECEIVER_UNREGISTERED"),
+            (fixture!("payout_reversed"), "reversed 5UXD2E8A7EBQJ 12.50 EUR"),
+            (fixture!("payout_denied"), "declined 5UXD2E8A7EBQJ denied"),
+        ];
+        for (body, meaning) in cases {
+            assert_eq!(told(&to_retrieve(&Answer::made(200, body), &key())), meaning, "{body}");
+        }
+        let missing = Answer::made(404, fixture!("error_not_found"));
+        assert_eq!(told(&to_retrieve(&missing, &key())), "unknown");
+    }
+
+    #[test]
+    fn another_payouts_batch_says_nothing_about_this_one() {
+        let success = fixture!("payout_success");
+        assert_eq!(told(&to_retrieve(&Answer::made(200, success), "another")), "unknown");
+        let items = success.replacen("\"sender_item_id\": \"0192", "\"sender_item_id\": \"0193", 1);
+        assert_eq!(told(&to_retrieve(&Answer::made(200, &items), &key())), "unknown");
+    }
+}

@@ -52,3 +52,33 @@ fn payout(payment: &Payment, value: String, email: &str) -> Value {
         }],
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::fixture::{deposit, money, settings, told, withdrawal};
+
+    fn parsed(text: &str) -> Value {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn a_payment_always_makes_the_same_documented_request() {
+        let settings = settings().paypal;
+        let order = create(&deposit(), &settings).unwrap();
+        assert_eq!(order, parsed(include_str!("fixtures/request_order.json")));
+        let payout = create(&withdrawal(Destination::Email("payee@example.com".into())), &settings).unwrap();
+        assert_eq!(payout, parsed(include_str!("fixtures/request_payout.json")));
+        assert_eq!(order.to_string(), create(&deposit(), &settings).unwrap().to_string());
+    }
+
+    #[test]
+    fn what_paypal_cannot_move_is_refused_before_anything_is_sent() {
+        let settings = settings().paypal;
+        let to_iban = withdrawal(Destination::Iban("DE89370400440532013000".into()));
+        assert_eq!(told(&create(&to_iban, &settings).unwrap_err()), "rejected destination_not_supported");
+        let mut forint = deposit();
+        forint.money = money(1250, "HUF");
+        assert_eq!(told(&create(&forint, &settings).unwrap_err()), "rejected amount_not_representable");
+    }
+}

@@ -62,8 +62,7 @@ pub struct Stripe {
 
 impl Stripe {
     pub(super) fn new(settings: &Settings, faults: &mut Faults) -> Option<Self> {
-        let client = Client::new(NAME, &settings.base_url, &settings.authority_certificate, settings.limits);
-        let client = faults.client(NAME, client);
+        let client = faults.client(NAME, &settings.base_url, &settings.authority_certificate, settings.limits);
         faults.required("stripe.secret_key", settings.secret_key.expose());
         faults.required("stripe.callback_key", settings.callback_key.expose());
         let authorization = format!("Bearer {}", settings.secret_key.expose());
