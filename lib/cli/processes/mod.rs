@@ -114,6 +114,6 @@ async fn live(
     }
     let end = life.end(drain).await;
     // Only now: whoever looks for the process finds it as long as it works.
-    drop(shell);
+    shell.finish().await;
     end
 }
