@@ -36,6 +36,7 @@ use crate::postgres;
 use crate::postgres::combiner::{Combiner, Layout, Refused};
 use crate::routing::Routing;
 use crate::sealing::Sealer;
+use crate::service::failpoint::{self, Window};
 use crate::transactions::acts;
 use crate::transactions::load::Loading;
 
@@ -190,6 +191,7 @@ impl Settlement {
     pub async fn fell_due(&self, id: Uuid) -> Result<(), Error> {
         let (transaction, now) = self.load(id).await?;
         let delivered = acts::is_delivered(&self.0.pool, id, transaction.version, lane_of(id)).await?;
+        failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
             Due::Ask => self.ask_current(&transaction, now).await,
             Due::StepThenAsk(change) => {
