@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -97,16 +96,11 @@ pub struct Foundation {
 pub struct Settlement(Arc<Parts>);
 
 impl Settlement {
-    pub fn start(
-        settings: &Settings,
-        foundation: Foundation,
-        tracker: &TaskTracker,
-        stop: CancellationToken,
-    ) -> Result<Self, SettingsError> {
+    pub fn start(settings: &Settings, foundation: Foundation, tracker: &TaskTracker) -> Result<Self, SettingsError> {
         let Foundation { pool, postgres, gateways, routing, sealer, doorbell } = foundation;
         let layout = Layout { connections: settings.connections, ..Layout::default() };
-        let applying = Combiner::start(Applying, &postgres, layout, tracker, stop.clone());
-        let loading = Combiner::start(Loading, &postgres, layout, tracker, stop);
+        let applying = Combiner::start(Applying, &postgres, layout, tracker);
+        let loading = Combiner::start(Loading, &postgres, layout, tracker);
         let policies = Policies::new(settings)?;
         Ok(Self(Arc::new(Parts { pool, applying, loading, gateways, routing, sealer, doorbell, policies })))
     }

@@ -9,7 +9,6 @@ use payfleet::transactions::accept::{Accepting, Acceptor, Answered, Entry, Verdi
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use sqlx::PgPool;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -19,7 +18,7 @@ use crate::harness::Database;
 pub fn acceptor(database: &Database, connections: usize, tasks: &TaskTracker) -> Acceptor {
     let layout = Layout { connections, ..Layout::default() };
     let batch = Accepting { clock: DatabaseClock::default() };
-    Acceptor::new(Combiner::start(batch, &database.settings(), layout, tasks, CancellationToken::new()))
+    Acceptor::new(Combiner::start(batch, &database.settings(), layout, tasks))
 }
 
 /// One request of the model: who, what, how much, in which currency, under which key.
