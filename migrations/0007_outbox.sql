@@ -52,6 +52,17 @@ CREATE TABLE relays (
     beat_at    timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 
+-- Relays whose registering session lives: it holds the advisory lock (740218, lock_key). Whether the heart still beats is asked beside it.
+CREATE VIEW connected_relays AS
+SELECT relays.*
+FROM relays
+WHERE EXISTS (
+    SELECT FROM pg_locks
+    WHERE pg_locks.locktype = 'advisory' AND pg_locks.granted AND pg_locks.objsubid = 2
+      AND pg_locks.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND pg_locks.classid = 740218 AND pg_locks.objid = relays.lock_key::oid
+);
+
 -- Who drains a lane. Every change of owner raises the epoch; a checkpoint with an older epoch is refused.
 CREATE TABLE lanes (
     lane     smallint    CONSTRAINT lanes_pkey PRIMARY KEY CONSTRAINT lanes_not_negative CHECK (lane >= 0),
@@ -99,3 +110,4 @@ GRANT USAGE, SELECT ON SEQUENCE outbox_id TO payfleet_app;
 GRANT SELECT, UPDATE ON outbox_ring, lanes TO payfleet_app;
 GRANT SELECT, INSERT, DELETE ON outbox_ticks, checkpoints TO payfleet_app;
 GRANT SELECT, INSERT, UPDATE, DELETE ON relays, parked TO payfleet_app;
+GRANT SELECT ON connected_relays TO payfleet_app;

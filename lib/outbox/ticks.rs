@@ -7,12 +7,64 @@ use std::time::Duration;
 
 use sqlx::postgres::PgConnection;
 
+use super::snapshot::Snapshot;
+
 /// Traffic between two ticks, fleet-wide.
 pub const INTERVAL: Duration = Duration::from_millis(250);
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Tick {
+    pub snapshot: Snapshot,
+    /// Where the ids of the outbox stood.
+    pub written: i64,
+}
 
 /// Writes a tick, unless one was written within [`INTERVAL`] or nothing was appended since. Says whether it did.
 pub async fn write(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let interval_ms = INTERVAL.as_millis() as i64;
     let done = sqlx::query_file!("lib/outbox/sql/write_tick.sql", interval_ms).execute(connection).await?;
     Ok(done.rows_affected() == 1)
+}
+
+/// The next ticks after a cursor, in the order of their snapshots, `limit` at most. A tick from beyond what this server has reached is
+/// of another history and is not given.
+pub async fn after(connection: &mut PgConnection, from: &Snapshot, limit: i64) -> Result<Vec<Tick>, sqlx::Error> {
+    let rows = sqlx::query!(
+        r#"SELECT snapshot::text AS "snapshot!", written FROM outbox_ticks
+           WHERE pg_snapshot_xmax(snapshot) >= $1::text::xid8
+             AND pg_snapshot_xmax(snapshot) <= pg_snapshot_xmax(pg_current_snapshot())
+           ORDER BY pg_snapshot_xmax(snapshot)
+           LIMIT $2"#,
+        from.xmax().to_string(),
+        limit
+    )
+    .fetch_all(connection)
+    .await?;
+    let mut ticks = Vec::with_capacity(rows.len());
+    for row in rows {
+        let snapshot: Snapshot = row.snapshot.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+        if from.is_before(&snapshot) {
+            ticks.push(Tick { snapshot, written: row.written });
+        }
+    }
+    ticks.sort_by_key(|tick| tick.snapshot.rank());
+    Ok(ticks)
+}
+
+/// Deletes the ticks that every stored cursor has passed, from transaction `low` on, and gives the value for the next call: entries
+/// below it were deleted before and may still stand in the index.
+pub async fn trim(connection: &mut PgConnection, low: u64) -> Result<u64, sqlx::Error> {
+    let passed = sqlx::query_file_scalar!("lib/outbox/sql/slowest_cursor.sql").fetch_one(&mut *connection).await?;
+    let Some(until) = passed.and_then(|xid| xid.parse::<u64>().ok()).filter(|until| *until > low) else {
+        return Ok(low);
+    };
+    sqlx::query!(
+        "DELETE FROM outbox_ticks
+         WHERE pg_snapshot_xmax(snapshot) >= $1::text::xid8 AND pg_snapshot_xmax(snapshot) < $2::text::xid8",
+        low.to_string(),
+        until.to_string()
+    )
+    .execute(connection)
+    .await?;
+    Ok(until)
 }

@@ -13,7 +13,6 @@ use super::attempt::Attempts;
 use crate::domain::event::{Command, commands_of, kind};
 use crate::kafka;
 use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record};
-use crate::service::failpoint::{self, Window};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -74,9 +73,7 @@ struct Commands {
 impl Handler for Commands {
     async fn handle(&self, record: &Record) -> Result<(), HandleError> {
         let command = read(record, self.gateway)?;
-        self.attempts.handle(command).await?;
-        failpoint::reached(Window::C12).await;
-        Ok(())
+        Ok(self.attempts.handle(command).await?)
     }
 }
 

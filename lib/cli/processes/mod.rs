@@ -5,7 +5,6 @@
 //!
 //! If it dies here: no stage runs yet, or each stage answers for itself.
 
-mod gateway_worker;
 mod shell;
 
 use std::process::ExitCode;
@@ -17,7 +16,6 @@ use crate::service::config::{self, EXIT_BAD_SETTINGS};
 use crate::service::http;
 use crate::service::shutdown::{End, Lifetime};
 use crate::service::telemetry::Telemetry;
-pub use gateway_worker::{GATEWAY_WORKER, gateway_worker};
 pub use shell::Shell;
 
 /// Why a process could not be put together.
@@ -116,6 +114,6 @@ async fn live(
     }
     let end = life.end(drain).await;
     // Only now: whoever looks for the process finds it as long as it works.
-    shell.finish().await;
+    drop(shell);
     end
 }

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod journal;
+pub mod judge;
 pub mod payments;
 pub mod scripted;
 pub mod topics;

@@ -2,6 +2,4 @@
 
 pub mod client;
 
-mod acceptance;
-pub mod orders;
 mod server;

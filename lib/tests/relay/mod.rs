@@ -1,3 +1,5 @@
 //! Guarantees of the relay.
 
+mod delivery;
+mod fleet;
 mod topics;

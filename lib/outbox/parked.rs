@@ -1,0 +1,211 @@
+//! Poison set aside: rows that Kafka refuses for good, and all later rows of the same (aggregate, topic), so that their order holds.
+//!
+//! ```text
+//! refused alone ──▶ parked ──later rows of the pair──▶ parked behind it
+//!                      └── retry_at reached ──▶ sent again in order by the lane's owner ──▶ gone, and with the last row the pair
+//! ```
+//!
+//! If it dies here: rows are parked in the commit of the checkpoint that passes them, and deleted in one commit after they were
+//! acknowledged; in between they are sent again.
+
+use std::time::Duration;
+
+use sqlx::Connection;
+use sqlx::postgres::{PgConnection, PgPool};
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::checkpoint::{self, Progress};
+use super::delta::Row;
+use super::history::History;
+use super::lanes::Held;
+
+/// What is held back together.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct Pair {
+    pub aggregate: Uuid,
+    pub topic: String,
+}
+
+impl Pair {
+    pub fn of(row: &Row) -> Self {
+        Self { aggregate: row.aggregate, topic: row.topic.clone() }
+    }
+}
+
+/// A row to be set aside.
+#[derive(Clone, Debug)]
+pub struct Parking {
+    pub lane: i16,
+    pub row: Row,
+    /// For a person.
+    pub reason: String,
+    /// None: a person says when.
+    pub retry_in: Option<Duration>,
+}
+
+/// A parked row as an operator sees it.
+#[derive(Clone, Debug)]
+pub struct Parked {
+    pub id: i64,
+    pub lane: i16,
+    pub aggregate: Uuid,
+    pub seq: i64,
+    pub topic: String,
+    pub reason: String,
+    pub bytes: i32,
+    pub parked_at: OffsetDateTime,
+    pub retry_at: Option<OffsetDateTime>,
+}
+
+/// Stores progress and sets rows aside, in one commit. Rows of lanes that are no longer ours are left to their new owner.
+/// Gives the lanes that were ours.
+pub async fn append_and_park(
+    connection: &mut PgConnection,
+    history: History,
+    progress: &[Progress],
+    parkings: &[Parking],
+) -> Result<Vec<i16>, sqlx::Error> {
+    if parkings.is_empty() {
+        return checkpoint::append(connection, history, progress).await;
+    }
+    let mut parking = connection.begin().await?;
+    let ours = checkpoint::append(&mut parking, history, progress).await?;
+    for set_aside in parkings.iter().filter(|set_aside| ours.contains(&set_aside.lane)) {
+        let row = &set_aside.row;
+        sqlx::query_file!(
+            "lib/outbox/sql/park.sql",
+            row.id,
+            set_aside.lane,
+            row.aggregate,
+            row.seq,
+            row.topic,
+            row.kind,
+            row.traceparent,
+            row.payload,
+            row.at,
+            set_aside.reason,
+            set_aside.retry_in.map(|wait| wait.as_millis() as i64)
+        )
+        .execute(&mut *parking)
+        .await?;
+    }
+    parking.commit().await?;
+    Ok(ours)
+}
+
+/// The pairs of these lanes that are held back.
+pub async fn pairs(connection: &mut PgConnection, lanes: &[i16]) -> Result<Vec<(i16, Pair)>, sqlx::Error> {
+    let rows = sqlx::query!("SELECT DISTINCT lane, aggregate, topic FROM parked WHERE lane = ANY ($1)", lanes)
+        .fetch_all(connection)
+        .await?;
+    Ok(rows.into_iter().map(|row| (row.lane, Pair { aggregate: row.aggregate, topic: row.topic })).collect())
+}
+
+/// The pairs of these lanes that are to be sent again now.
+pub async fn due(connection: &mut PgConnection, lanes: &[i16]) -> Result<Vec<(i16, Pair)>, sqlx::Error> {
+    let rows = sqlx::query!(
+        "SELECT DISTINCT lane, aggregate, topic FROM parked WHERE lane = ANY ($1) AND retry_at <= clock_timestamp()",
+        lanes
+    )
+    .fetch_all(connection)
+    .await?;
+    Ok(rows.into_iter().map(|row| (row.lane, Pair { aggregate: row.aggregate, topic: row.topic })).collect())
+}
+
+/// The first rows of a pair, in order.
+pub async fn rows_of(connection: &mut PgConnection, pair: &Pair, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
+    sqlx::query_as!(
+        Row,
+        "SELECT id, aggregate, seq, topic, type AS kind, traceparent, payload, at FROM parked
+         WHERE aggregate = $1 AND topic = $2 ORDER BY id LIMIT $3",
+        pair.aggregate,
+        pair.topic,
+        limit
+    )
+    .fetch_all(connection)
+    .await
+}
+
+/// What became of a pair that was sent again.
+#[derive(Clone, Debug)]
+pub struct Resent {
+    pub pair: Pair,
+    /// Acknowledged.
+    pub delivered: Vec<i64>,
+    /// Why the row after them was not taken, and when to try again by itself.
+    pub refused: Option<(String, Option<Duration>)>,
+}
+
+/// Whether a pair is still held back.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Pending {
+    Empty,
+    More,
+    /// The lane is no longer ours; nothing was changed.
+    NotOurs,
+}
+
+/// Deletes what was delivered, if the lane is still ours.
+pub async fn settle(connection: &mut PgConnection, held: Held, resent: &Resent) -> Result<Pending, sqlx::Error> {
+    let mut settling = connection.begin().await?;
+    let ours =
+        sqlx::query_scalar!("SELECT lane FROM lanes WHERE lane = $1 AND epoch = $2 FOR SHARE", held.lane, held.epoch)
+            .fetch_optional(&mut *settling)
+            .await?;
+    if ours.is_none() {
+        settling.rollback().await?;
+        return Ok(Pending::NotOurs);
+    }
+    sqlx::query!("DELETE FROM parked WHERE id = ANY ($1)", &resent.delivered).execute(&mut *settling).await?;
+    if let Some((reason, retry_in)) = &resent.refused {
+        let retry_in_ms = retry_in.map(|wait| wait.as_millis() as i64);
+        sqlx::query!(
+            "UPDATE parked SET reason = $3, retry_at = clock_timestamp() + $4::bigint * interval '1 millisecond'
+             WHERE aggregate = $1 AND topic = $2",
+            resent.pair.aggregate,
+            resent.pair.topic,
+            reason,
+            retry_in_ms
+        )
+        .execute(&mut *settling)
+        .await?;
+    }
+    let more = sqlx::query_scalar!(
+        r#"SELECT EXISTS (SELECT FROM parked WHERE aggregate = $1 AND topic = $2) AS "more!""#,
+        resent.pair.aggregate,
+        resent.pair.topic
+    )
+    .fetch_one(&mut *settling)
+    .await?;
+    settling.commit().await?;
+    Ok(if more { Pending::More } else { Pending::Empty })
+}
+
+/// For operators: parked rows after `after` in the order of their ids.
+pub async fn list(pool: &PgPool, after: i64, limit: i64) -> Result<Vec<Parked>, sqlx::Error> {
+    sqlx::query_as!(
+        Parked,
+        r#"SELECT id, lane, aggregate, seq, topic, reason, octet_length(payload) AS "bytes!", parked_at, retry_at
+           FROM parked WHERE id > $1 ORDER BY id LIMIT $2"#,
+        after,
+        limit
+    )
+    .fetch_all(pool)
+    .await
+}
+
+/// For operators: has a pair sent again by the owner of its lane. Gives the number of rows concerned.
+pub async fn retry(pool: &PgPool, pair: &Pair) -> Result<u64, sqlx::Error> {
+    let asked = sqlx::query!(
+        "UPDATE parked SET retry_at = clock_timestamp() WHERE aggregate = $1 AND topic = $2",
+        pair.aggregate,
+        pair.topic
+    );
+    Ok(asked.execute(pool).await?.rows_affected())
+}
+
+/// For operators: has everything that is parked sent again.
+pub async fn retry_all(pool: &PgPool) -> Result<u64, sqlx::Error> {
+    Ok(sqlx::query!("UPDATE parked SET retry_at = clock_timestamp()").execute(pool).await?.rows_affected())
+}

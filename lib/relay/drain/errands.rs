@@ -1,0 +1,168 @@
+//! Rows that are sent one at a time, by tasks of their own: those around a refused record, and parked ones that are to be tried again.
+//! The lane waits meanwhile; the others do not notice.
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+use super::Drain;
+use crate::outbox::delta::Row;
+use crate::outbox::parked::{self, Pair, Pending, Resent};
+use crate::outbox::position::{Position, Span};
+use crate::outbox::snapshot::Snapshot;
+use crate::relay::Error;
+use crate::relay::lane::{Failure, Mode};
+use crate::relay::poison::{self, OnRefusal, Singly};
+
+/// How often it is asked which parked rows are to be tried again.
+const ASK: Duration = Duration::from_secs(1);
+
+/// Parked rows of a pair that are sent between two commits.
+const REPLAY: i64 = 100;
+
+/// What a task was sent for.
+pub(super) enum Errand {
+    /// Rows of the outbox, and where the lane is after them.
+    Rows { span: Span, end: Position, seen: Snapshot, remaining: usize },
+    /// Rows of a parked pair.
+    Replay(Pair),
+}
+
+/// What it came back with.
+pub(super) struct Done {
+    epoch: i64,
+    errand: Errand,
+    singly: Singly,
+}
+
+impl Drain {
+    /// Sends a page one row at a time.
+    pub(super) fn send_singly(&mut self, span: Span, rows: Vec<Row>, end: Position, seen: Snapshot) {
+        let Some(lane) = self.lanes.get_mut(&span.lane) else { return };
+        let Mode::Singly { rows: wanted } = lane.mode else { return };
+        let remaining = wanted.saturating_sub(rows.len());
+        let (rows, aside) = poison::sift(span.lane, rows, &mut lane.parked, self.kafka.message_max_bytes);
+        let number = span.lane;
+        let errand = Errand::Rows { span, end, seen, remaining };
+        self.send_out(number, errand, rows, aside, OnRefusal::SetAside);
+    }
+
+    fn send_out(
+        &mut self,
+        number: i16,
+        errand: Errand,
+        rows: Vec<Row>,
+        aside: Vec<parked::Parking>,
+        on_refusal: OnRefusal,
+    ) {
+        let client = format!("{}.singly", self.client());
+        let Some(lane) = self.lanes.get_mut(&number) else { return };
+        lane.mode = Mode::Handed;
+        let (epoch, settled, done) = (lane.held.epoch, self.settled.clone(), self.done.0.clone());
+        let (kafka, incarnation) = (self.kafka.clone(), self.incarnation);
+        self.errands.spawn(async move {
+            let mut singly = poison::send_singly(kafka, client, incarnation, number, rows, on_refusal).await;
+            if singly.interrupted.is_none() {
+                singly.parkings.extend(aside);
+                singly.parkings.sort_unstable_by_key(|parking| parking.row.id);
+            }
+            done.send(Done { epoch, errand, singly }).ok();
+            settled.notify_one();
+        });
+    }
+
+    /// Takes in what the tasks came back with.
+    pub(super) async fn take_in_errands(&mut self) -> Result<(), Error> {
+        while self.errands.try_join_next().is_some() {}
+        while let Ok(done) = self.done.1.try_recv() {
+            let number = done.singly.lane;
+            if self.lanes.get(&number).is_none_or(|lane| lane.held.epoch != done.epoch) {
+                continue;
+            }
+            match done.errand {
+                Errand::Rows { span, end, seen, remaining } => {
+                    self.take_in_rows(done.singly, &span, end, &seen, remaining);
+                }
+                Errand::Replay(pair) => self.take_in_replay(pair, done.singly).await?,
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in_rows(&mut self, singly: Singly, span: &Span, end: Position, seen: &Snapshot, remaining: usize) {
+        let Some(lane) = self.lanes.get_mut(&singly.lane) else { return };
+        let rows = singly.delivered.len();
+        metrics::counter!("payfleet_relay_records_delivered_total").increment(rows as u64);
+        lane.parked.extend(singly.parkings.iter().map(|parking| Pair::of(&parking.row)));
+        match (singly.interrupted, singly.last_id) {
+            (None, _) => {
+                lane.read = end.clone();
+                lane.passed(end, rows, singly.parkings);
+                lane.mode = if remaining > 0 { Mode::Singly { rows: remaining } } else { Mode::Pipelined };
+            }
+            (Some(code), last_id) => {
+                if let Some(last_id) = last_id {
+                    let to = span.to.clone().unwrap_or_else(|| seen.clone());
+                    let reached = Position { from: span.from.clone(), to: Some(to), last_id };
+                    lane.read = reached.clone();
+                    lane.passed(reached, rows, singly.parkings);
+                } else {
+                    lane.rewind();
+                }
+                lane.rest(Failure { code, rows: 0 }, Instant::now());
+            }
+        }
+    }
+
+    async fn take_in_replay(&mut self, pair: Pair, singly: Singly) -> Result<(), Error> {
+        let Some(lane) = self.lanes.get_mut(&singly.lane) else { return Ok(()) };
+        let refused = singly.parkings.first().map(|parking| (parking.reason.clone(), parking.retry_in));
+        let stopped = refused.is_some() || singly.interrupted.is_some();
+        let delivered: Vec<i64> = singly.delivered.iter().map(|row| row.id).collect();
+        metrics::counter!("payfleet_relay_records_delivered_total").increment(delivered.len() as u64);
+        let resent = Resent { pair, delivered, refused };
+        let pending = parked::settle(&mut self.session.writing, lane.held, &resent).await?;
+        match pending {
+            Pending::NotOurs => {
+                self.lose(singly.lane);
+                return Ok(());
+            }
+            Pending::Empty => {
+                lane.parked.remove(&resent.pair);
+                lane.replays.retain(|pair| *pair != resent.pair);
+            }
+            Pending::More if stopped => lane.replays.retain(|pair| *pair != resent.pair),
+            Pending::More => {}
+        }
+        lane.mode = Mode::Pipelined;
+        Ok(())
+    }
+
+    /// Asks now and then which parked pairs are to be tried again, and sends the next one of each lane that has come to rest.
+    pub(super) async fn ask_for_replays(&mut self) -> Result<(), Error> {
+        if self.replays_asked_at.elapsed() >= ASK {
+            self.replays_asked_at = Instant::now();
+            let lanes: Vec<i16> =
+                self.lanes.values().filter(|lane| !lane.parked.is_empty()).map(|lane| lane.held.lane).collect();
+            if !lanes.is_empty() {
+                for (number, pair) in parked::due(&mut self.session.writing, &lanes).await? {
+                    let Some(lane) = self.lanes.get_mut(&number) else { continue };
+                    if !lane.replays.contains(&pair) {
+                        lane.replays.push_back(pair);
+                    }
+                }
+            }
+        }
+        let ready: Vec<(i16, Pair)> = self
+            .lanes
+            .values()
+            .filter(|lane| lane.mode == Mode::Pipelined && lane.is_settled() && lane.queued == 0)
+            .filter_map(|lane| Some((lane.held.lane, lane.replays.front()?.clone())))
+            .collect();
+        for (number, pair) in ready {
+            let rows = parked::rows_of(&mut self.session.reading, &pair, REPLAY).await?;
+            self.send_out(number, Errand::Replay(pair), rows, Vec::new(), OnRefusal::Stop);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,168 @@
+//! The heart: reads what is new on the lanes it holds, hands it to the producer, and stores how far it was acknowledged.
+//!
+//! ```text
+//! look who holds what ─▶ take in acknowledgements ─▶ read new rows ‖ hand over the rows read before ─▶ checkpoint ─┐
+//!         ▲                                                                                                         │
+//!         └──────────── wait: doorbell, acknowledgements, the fleet, a timer ◀── nothing was found ────────────────┘
+//! ```
+//! One task does all of it, so that a lane's cursor has one writer. Nothing in the loop waits for Kafka.
+//!
+//! If it dies here: the lanes' stored cursors are at or below what was acknowledged; the next owner repeats what lies between.
+
+mod errands;
+mod ownership;
+mod progress;
+mod reading;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::ear::Ear;
+use super::lane::Lane;
+use super::membership::Seen;
+use super::pipeline::{Pipeline, Pumped};
+use super::session::Session;
+use super::{Error, Settings};
+use crate::kafka;
+use crate::outbox::delta;
+use crate::outbox::ticks::Tick;
+use errands::Done;
+
+/// What one life of the relay's session works with.
+pub struct Drain {
+    settings: Settings,
+    kafka: kafka::Settings,
+    session: Session,
+    ear: Ear,
+    seen: watch::Receiver<Option<Seen>>,
+    /// When the view that was last acted on was taken.
+    followed_at: Option<Instant>,
+    lanes: BTreeMap<i16, Lane>,
+    incarnation: i32,
+    pipeline: Option<Pipeline>,
+    pumped: Pumped,
+    /// Told by pages that are complete or have failed.
+    settled: Arc<Notify>,
+    errands: JoinSet<()>,
+    done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
+    /// The next slices of the backlog, in order.
+    ticks: Vec<Tick>,
+    polled_at: Option<Instant>,
+    pause: Duration,
+    checkpointed_at: Instant,
+    replays_asked_at: Instant,
+    measured_at: Instant,
+}
+
+impl Drain {
+    pub fn new(
+        settings: Settings,
+        kafka: kafka::Settings,
+        session: Session,
+        ear: Ear,
+        seen: watch::Receiver<Option<Seen>>,
+    ) -> Self {
+        let now = Instant::now();
+        Self {
+            pause: Duration::from_millis(settings.poll_min_ms),
+            settings,
+            kafka,
+            session,
+            ear,
+            seen,
+            followed_at: None,
+            lanes: BTreeMap::new(),
+            incarnation: 0,
+            pipeline: None,
+            pumped: Pumped::All,
+            settled: Arc::default(),
+            errands: JoinSet::new(),
+            done: mpsc::unbounded_channel(),
+            ticks: Vec::new(),
+            polled_at: None,
+            checkpointed_at: now,
+            replays_asked_at: now,
+            measured_at: now,
+        }
+    }
+
+    /// Drains until `stop`, then hands the lanes over. An error means that everything in memory is void.
+    pub async fn run(&mut self, stop: &CancellationToken) -> Result<(), Error> {
+        while !stop.is_cancelled() {
+            let busy = self.turn().await?;
+            if !busy {
+                self.wait(stop).await;
+            }
+        }
+        self.hand_over_everything().await
+    }
+
+    /// One round of the loop. True: there is more to do at once.
+    async fn turn(&mut self) -> Result<bool, Error> {
+        self.check_lease()?;
+        self.follow().await?;
+        self.take_in_errands().await?;
+        self.take_in_answers();
+        self.ask_for_replays().await?;
+        let spans = self.plan().await?;
+        let more = if spans.is_empty() {
+            self.pump();
+            false
+        } else {
+            let begun = Instant::now();
+            let (pipeline, session) = (&mut self.pipeline, &mut self.session);
+            // The statement is on its way before the producer is fed: server and relay work at the same time.
+            let reading = delta::read(&mut session.reading, &spans);
+            let feeding = async { pipeline.as_mut().map(Pipeline::pump) };
+            let (delta, pumped) = tokio::join!(reading, feeding);
+            self.pumped_to(pumped);
+            metrics::histogram!("payfleet_relay_poll_seconds").record(begun.elapsed().as_secs_f64());
+            self.accept(&spans, delta?)?
+        };
+        self.checkpoint().await?;
+        self.measure();
+        Ok(more && self.pumped != Pumped::Full)
+    }
+
+    /// Feeds the producer with the pages that wait.
+    fn pump(&mut self) {
+        let pumped = self.pipeline.as_mut().map(Pipeline::pump);
+        self.pumped_to(pumped);
+    }
+
+    fn pumped_to(&mut self, pumped: Option<(Pumped, Vec<i16>)>) {
+        let (state, done) = pumped.unwrap_or((Pumped::All, Vec::new()));
+        self.pumped = state;
+        for lane in done {
+            if let Some(lane) = self.lanes.get_mut(&lane) {
+                lane.queued = lane.queued.saturating_sub(1);
+            }
+        }
+    }
+
+    /// Waits until there is a reason to go on.
+    async fn wait(&mut self, stop: &CancellationToken) {
+        let until = self.next_reason();
+        tokio::select! {
+            () = self.ear.rung.notified() => self.pause = Duration::from_millis(self.settings.poll_min_ms),
+            () = self.settled.notified() => {}
+            _ = self.seen.changed() => {}
+            () = stop.cancelled() => {}
+            () = tokio::time::sleep_until(until) => {}
+        }
+    }
+}
+
+/// The planted bug: cursors that outlive the session they were read in.
+#[cfg(feature = "planted-bugs")]
+impl Drop for Drain {
+    fn drop(&mut self) {
+        self.lanes.iter().for_each(|(number, lane)| ownership::remembered::keep(*number, &lane.acked));
+    }
+}

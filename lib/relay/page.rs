@@ -1,0 +1,80 @@
+//! A page on its way: what was read of a lane at once and handed to the producer, until all of it is acknowledged.
+
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use rdkafka::types::RDKafkaErrorCode;
+use tokio::sync::Notify;
+
+use crate::kafka::producer::Receipt;
+use crate::service::planted::{self, Bug};
+
+/// Shared with the producer's thread.
+#[derive(Debug)]
+pub struct Page {
+    waiting: AtomicUsize,
+    refused: OnceLock<RDKafkaErrorCode>,
+    /// Told when the page is complete, or at its first failure.
+    settled: Arc<Notify>,
+}
+
+impl Page {
+    /// A page of so many records.
+    pub fn new(records: usize, settled: Arc<Notify>) -> Arc<Self> {
+        Arc::new(Self { waiting: AtomicUsize::new(records), refused: OnceLock::new(), settled })
+    }
+
+    /// Every record of it was acknowledged.
+    pub fn is_delivered(&self) -> bool {
+        let acknowledged = self.waiting.load(Ordering::Acquire) == 0;
+        (acknowledged || planted::is(Bug::CheckpointBeforeAck)) && self.refused.get().is_none()
+    }
+
+    /// Every record of it has an answer.
+    pub fn is_answered(&self) -> bool {
+        self.waiting.load(Ordering::Acquire) == 0
+    }
+
+    /// The first failure.
+    pub fn refusal(&self) -> Option<RDKafkaErrorCode> {
+        self.refused.get().copied()
+    }
+
+    /// One record of it is answered.
+    pub fn answer(&self, result: Result<(), RDKafkaErrorCode>) {
+        let failed = result.is_err_and(|code| self.refused.set(code).is_ok());
+        let last = self.waiting.fetch_sub(1, Ordering::AcqRel) == 1;
+        if failed || last {
+            self.settled.notify_one();
+        }
+    }
+}
+
+impl Receipt for Arc<Page> {
+    fn delivered(self, result: Result<(), RDKafkaErrorCode>) {
+        self.answer(result);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_delivered_when_its_last_record_is() {
+        let page = Page::new(2, Arc::default());
+        page.answer(Ok(()));
+        assert!(!page.is_delivered());
+        page.answer(Ok(()));
+        assert!(page.is_delivered() && page.refusal().is_none());
+    }
+
+    #[test]
+    fn a_page_with_a_refused_record_is_never_delivered_and_tells_the_first_reason() {
+        let page = Page::new(2, Arc::default());
+        page.answer(Err(RDKafkaErrorCode::MessageSizeTooLarge));
+        page.answer(Err(RDKafkaErrorCode::PurgeQueue));
+        assert!(page.is_answered() && !page.is_delivered());
+        assert_eq!(page.refusal(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+    }
+}
