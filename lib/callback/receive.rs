@@ -19,6 +19,7 @@ use crate::outbox::doorbell::Doorbell;
 use crate::postgres::clock::DatabaseClock;
 use crate::postgres::combiner::{Combiner, Refused};
 use crate::sealing::{Sealer, aad};
+use crate::service::failpoint::{self, Window};
 use crate::service::http::{Problem, Route, body};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -107,12 +108,14 @@ impl Receiver {
         let limit = Duration::from_millis(parts.settings.body_ms);
         let body = body::read(stream, parts.settings.body_bytes, limit).await?;
         let callback = self.verified(gateway.as_ref(), &headers, &body)?;
+        failpoint::reached(Window::C13).await;
         // In a task of its own: a gateway that hangs up does not stop a commit half-way.
         let storing = parts.storing.clone();
         let stored = parts.tracker.spawn(async move { storing.submit(callback).await }).await;
         match stored {
             Ok(Ok(stored)) => {
                 parts.clock.heard(stored.now);
+                failpoint::reached(Window::C14).await;
                 parts.doorbell.ring();
                 count(gateway.name(), if stored.new { "stored" } else { "duplicate" });
                 Ok(())

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{config, process, telemetry};
-use crate::{callback, gateway, kafka, postgres, relay, sealing, settlement};
+use crate::{callback, gateway, kafka, postgres, relay, sealing, settlement, worker};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -14,6 +14,8 @@ pub struct Settings {
     pub kafka: kafka::Settings,
     pub callback: callback::receive::Settings,
     pub relay: relay::Settings,
+    pub worker: worker::Settings,
+    pub applier: callback::run::Settings,
     pub settlement: settlement::Settings,
     pub gateways: gateway::Settings,
     pub sealing: sealing::Settings,

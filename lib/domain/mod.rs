@@ -3,6 +3,7 @@
 //! A stage reads a [`transaction::Transaction`], asks [`decide`] what follows from what happened, and has the resulting
 //! [`change::Change`] committed by `settlement`. Nothing else moves a payment.
 
+pub mod accept;
 pub mod change;
 pub mod decide;
 pub mod destination;

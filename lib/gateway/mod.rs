@@ -3,10 +3,18 @@
 //! An adapter turns a payment into the gateway's own requests and every answer into one [`Outcome`]; it decides nothing and
 //! stores nothing. Adding a gateway is adding a folder and a line in [`Gateways`]'s construction.
 
+mod answer;
 pub mod bank;
+mod client;
+mod connection;
+#[cfg(test)]
+mod fixture;
+mod json;
 pub mod paypal;
 mod settings;
+mod signature;
 pub mod stripe;
+mod xml;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +30,7 @@ use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
 use crate::domain::outcome::{Notice, Outcome};
 
-pub use settings::{Limits, Settings};
+pub use settings::{Limits, Settings, SettingsError, registry};
 
 /// A payment as an adapter needs it to build a request.
 #[derive(Clone, Debug)]
@@ -63,6 +71,11 @@ impl Deadline {
     pub fn after(limit: Duration) -> Self {
         let now = std::time::Instant::now();
         Self { send_by: now + limit / 2, answer_by: now + limit }
+    }
+
+    /// A question moves no money: it may leave for as long as its answer is waited for.
+    fn of_question(self) -> Self {
+        Self { send_by: self.answer_by, ..self }
     }
 }
 
@@ -107,6 +120,11 @@ pub trait Gateway: Send + Sync {
 
     /// Verifies a callback on its raw bytes and reads it. `now` is the database's clock. No network.
     fn read_callback(&self, headers: &HeaderMap, body: &Bytes, now: OffsetDateTime) -> Result<Notice, CallbackRefusal>;
+}
+
+/// Both sides of a call are outcomes: what it came to, and what cut it short.
+fn either(result: Result<Outcome, Outcome>) -> Outcome {
+    result.unwrap_or_else(|cut_short| cut_short)
 }
 
 /// The gateways of this process, by name.

@@ -15,7 +15,6 @@ use std::time::{Duration, Instant};
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{mpsc, oneshot};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{Settings, is_connection_error, is_transient};
@@ -93,20 +92,15 @@ impl<B: Batch> Clone for Combiner<B> {
 }
 
 impl<B: Batch> Combiner<B> {
-    /// Starts the workers on `tracker`. They end when every handle is dropped and the queue is empty, or soon after `stop`.
-    pub fn start(
-        batch: B,
-        postgres: &Settings,
-        layout: Layout,
-        tracker: &TaskTracker,
-        stop: CancellationToken,
-    ) -> Self {
+    /// Starts the workers on `tracker`. They live as long as a handle does: whoever still has a request to make while the process
+    /// stops can make it.
+    pub fn start(batch: B, postgres: &Settings, layout: Layout, tracker: &TaskTracker) -> Self {
         let (jobs, queue) = mpsc::channel(layout.queue);
         let queue = std::sync::Arc::new(tokio::sync::Mutex::new(queue));
         for _ in 0..layout.connections.max(1) {
             let worker =
                 Worker { batch: batch.clone(), postgres: postgres.clone(), connection: None, queue: queue.clone() };
-            tracker.spawn(worker.run(stop.clone()));
+            tracker.spawn(worker.run());
         }
         Self { jobs, patience: layout.patience }
     }
@@ -131,10 +125,10 @@ struct Worker<B: Batch> {
 }
 
 impl<B: Batch> Worker<B> {
-    async fn run(mut self, stop: CancellationToken) {
+    async fn run(mut self) {
         let mut later: VecDeque<Job<B>> = VecDeque::new();
         loop {
-            let Some(jobs) = self.gather(&mut later, &stop).await else { break };
+            let Some(jobs) = self.gather(&mut later).await else { break };
             metrics::histogram!("payfleet_combiner_batch_size", "statement" => B::NAME).record(jobs.len() as f64);
             self.settle(jobs).await;
         }
@@ -144,8 +138,8 @@ impl<B: Batch> Worker<B> {
     }
 
     /// The next batch: what waits, at most one request of a key. Requests put off come first the next time.
-    /// None when there is nothing left to do; after `stop` what waits is still served.
-    async fn gather(&self, later: &mut VecDeque<Job<B>>, stop: &CancellationToken) -> Option<Vec<Job<B>>> {
+    /// None when every handle is dropped and nothing is left to do.
+    async fn gather(&self, later: &mut VecDeque<Job<B>>) -> Option<Vec<Job<B>>> {
         let mut keys = HashSet::new();
         let mut jobs: Vec<Job<B>> = Vec::new();
         let mut put_off = VecDeque::new();
@@ -164,12 +158,7 @@ impl<B: Batch> Worker<B> {
         }
         let mut queue = if jobs.is_empty() {
             let mut queue = self.queue.lock().await;
-            let first = tokio::select! {
-                biased;
-                first = queue.recv() => first?,
-                () = stop.cancelled() => queue.try_recv().ok()?,
-            };
-            take(first, &mut jobs);
+            take(queue.recv().await?, &mut jobs);
             queue
         } else {
             // Whoever holds the queue now waits for the next request in it: what was put off must not wait for that.

@@ -1,6 +1,7 @@
 //! The process shell: configuration, telemetry, health, shutdown. Imports nothing of ours.
 
 pub mod config;
+pub mod failpoint;
 pub mod health;
 pub mod http;
 pub mod instance;

@@ -6,6 +6,8 @@ use super::{Committed, Error, Settlement, TRIES};
 use crate::callbacks::{self, Callback};
 use crate::domain::decide::Decision;
 use crate::domain::decide::news::{News, Source, learn, rung};
+use crate::domain::status::Status;
+use crate::service::failpoint::{self, Window};
 
 impl Settlement {
     /// Harmless to call again: a callback that was applied or ignored stays so.
@@ -42,6 +44,9 @@ impl Settlement {
                 Decision::Nothing(why) => Some(*why),
             };
             if self.carry_out(transaction.id, decision).await? == Committed::Applied {
+                if transaction.status == Status::Submitting {
+                    failpoint::reached(Window::C15).await;
+                }
                 return match why {
                     Some(why) => Ok(callbacks::ignore(&self.0.pool, callback.id, why).await?),
                     None => Ok(()),

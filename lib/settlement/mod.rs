@@ -18,7 +18,6 @@ use std::time::Duration;
 
 use sqlx::PgPool;
 use time::OffsetDateTime;
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
@@ -36,6 +35,7 @@ use crate::postgres;
 use crate::postgres::combiner::{Combiner, Layout, Refused};
 use crate::routing::Routing;
 use crate::sealing::Sealer;
+use crate::service::failpoint::{self, Window};
 use crate::transactions::acts;
 use crate::transactions::load::Loading;
 
@@ -96,16 +96,11 @@ pub struct Foundation {
 pub struct Settlement(Arc<Parts>);
 
 impl Settlement {
-    pub fn start(
-        settings: &Settings,
-        foundation: Foundation,
-        tracker: &TaskTracker,
-        stop: CancellationToken,
-    ) -> Result<Self, SettingsError> {
+    pub fn start(settings: &Settings, foundation: Foundation, tracker: &TaskTracker) -> Result<Self, SettingsError> {
         let Foundation { pool, postgres, gateways, routing, sealer, doorbell } = foundation;
         let layout = Layout { connections: settings.connections, ..Layout::default() };
-        let applying = Combiner::start(Applying, &postgres, layout, tracker, stop.clone());
-        let loading = Combiner::start(Loading, &postgres, layout, tracker, stop);
+        let applying = Combiner::start(Applying, &postgres, layout, tracker);
+        let loading = Combiner::start(Loading, &postgres, layout, tracker);
         let policies = Policies::new(settings)?;
         Ok(Self(Arc::new(Parts { pool, applying, loading, gateways, routing, sealer, doorbell, policies })))
     }
@@ -190,6 +185,7 @@ impl Settlement {
     pub async fn fell_due(&self, id: Uuid) -> Result<(), Error> {
         let (transaction, now) = self.load(id).await?;
         let delivered = acts::is_delivered(&self.0.pool, id, transaction.version, lane_of(id)).await?;
+        failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
             Due::Ask => self.ask_current(&transaction, now).await,
             Due::StepThenAsk(change) => {

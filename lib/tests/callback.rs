@@ -1,1 +1,139 @@
-//! Guarantees of callback.
+//! Guarantees of callbacks: stored once, applied once, whatever their order and number.
+
+use futures_util::future::join_all;
+use payfleet::callbacks::{NewCallback, Storing};
+use payfleet::domain::ids::Kind;
+use payfleet::domain::outcome::{Notice, Outcome};
+use payfleet::postgres::combiner::Batch;
+use payfleet::worker::attempt::Attempts;
+use uuid::Uuid;
+
+use crate::harness::payments::{Fleet, sealer};
+use crate::settlement::succeeded;
+
+fn notice(event: &str, attempt: Option<Uuid>, claim: Option<Outcome>) -> Notice {
+    Notice { event_id: event.into(), event_type: "test".into(), attempt, reference: None, claim }
+}
+
+/// Stores it as the ingress does; gives its id and whether it was new.
+async fn stored(fleet: &Fleet, notice: Notice) -> (Uuid, bool) {
+    let id = Uuid::now_v7();
+    let raw = sealer().seal(&payfleet::sealing::aad(id, "raw"), b"{}");
+    let mut connection = fleet.database.app.acquire().await.unwrap();
+    let callback = NewCallback { id, gateway: "stripe", notice, raw };
+    let reply = Storing.run(&mut connection, &[callback]).await.unwrap();
+    (id, reply[0].new)
+}
+
+/// A payment that the gateway has accepted, and its attempt.
+async fn awaiting(fleet: &Fleet, kind: Kind, minor: i64) -> (Uuid, Uuid) {
+    let id = fleet.accepted(kind, minor).await;
+    fleet.stripe.then(Outcome::Accepted { reference: format!("pi_{id}") });
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(id)).await.unwrap();
+    let (transaction, _) = fleet.settlement.load(id).await.unwrap();
+    (id, transaction.current_attempt().unwrap().id)
+}
+
+async fn state(fleet: &Fleet, id: Uuid) -> String {
+    sqlx::query_scalar("SELECT state FROM callbacks WHERE id = $1")
+        .bind(id)
+        .fetch_one(&fleet.database.owner)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_delivered_a_hundred_times_at_once_is_stored_and_enqueued_once() {
+    let fleet = Fleet::with(0).await;
+    let (_, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+    let deliveries = (0..100).map(|_| stored(&fleet, notice("evt_1", Some(attempt), Some(succeeded(500)))));
+    let new = join_all(deliveries).await.into_iter().filter(|(_, new)| *new).count();
+    assert_eq!(new, 1);
+    assert_eq!(fleet.count("SELECT count(*) FROM outbox WHERE topic = 'payments.callbacks'").await, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_duplicate_callback_posts_nothing() {
+    let fleet = Fleet::with(0).await;
+    let (payment, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+    let (first, _) = stored(&fleet, notice("evt_1", Some(attempt), Some(succeeded(500)))).await;
+    let (second, _) = stored(&fleet, notice("evt_2", Some(attempt), Some(succeeded(500)))).await;
+    for applied in join_all([first, second, first, second].map(|id| fleet.settlement.apply_callback(id))).await {
+        applied.unwrap();
+    }
+    assert_eq!(fleet.balances().await, (500, 0, 0));
+    assert_eq!(fleet.status(payment).await.0, "succeeded");
+    let mut states = [state(&fleet, first).await, state(&fleet, second).await];
+    states.sort();
+    assert_eq!(states, ["applied", "ignored"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_before_its_payment_is_known_is_kept_and_applied_later() {
+    let fleet = Fleet::with(0).await;
+    let (payment, _) = awaiting(&fleet, Kind::Deposit, 500).await;
+    let early = Notice { reference: Some("pi_unheard_of".into()), ..notice("evt_1", None, Some(succeeded(500))) };
+    let (callback, _) = stored(&fleet, early).await;
+    fleet.settlement.apply_callback(callback).await.unwrap();
+    assert_eq!(state(&fleet, callback).await, "unmatched");
+    let due = "SELECT count(*) FROM callbacks WHERE due_at > now()";
+    assert_eq!(fleet.count(due).await, 1);
+    sqlx::query("UPDATE attempts SET reference = 'pi_unheard_of'").execute(&fleet.database.owner).await.unwrap();
+    fleet.settlement.apply_callback(callback).await.unwrap();
+    assert_eq!((state(&fleet, callback).await, fleet.status(payment).await.0), ("applied".into(), "succeeded".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_before_the_synchronous_answer_settles_and_the_answer_changes_nothing() {
+    let fleet = Fleet::with(700).await;
+    let id = fleet.accepted(Kind::Withdrawal, 700).await;
+    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
+    let attempt = Uuid::now_v7();
+    let begun = fleet
+        .settlement
+        .decide(&transaction, now, |context| {
+            payfleet::domain::decide::begin::begin(&transaction, &Fleet::first_command(id), attempt, context)
+        })
+        .unwrap();
+    let payfleet::domain::decide::begin::Begin::Call { change, operation, .. } = begun else { panic!("{begun:?}") };
+    fleet.settlement.commit(*change).await.unwrap();
+    let (callback, _) = stored(&fleet, notice("evt_1", Some(attempt), Some(succeeded(700)))).await;
+    fleet.settlement.apply_callback(callback).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    let answer = Outcome::Accepted { reference: "po_1".into() };
+    let source = payfleet::domain::decide::news::Source::Call { operation, begun: 2 };
+    fleet.settlement.learn(id, attempt, source, &answer, None).await.unwrap();
+    assert_eq!(fleet.status(id).await, ("succeeded".into(), 3));
+    assert_eq!(fleet.balances().await, (0, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_only_rings_has_the_gateway_asked_before_anything_is_posted() {
+    let fleet = Fleet::with(0).await;
+    let (payment, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+    let (callback, _) = stored(&fleet, notice("evt_1", Some(attempt), None)).await;
+    fleet.settlement.apply_callback(callback).await.unwrap();
+    assert_eq!((fleet.balances().await, fleet.status(payment).await.0), ((0, 0, 0), "awaiting_gateway".into()));
+    let payload: Vec<u8> = sqlx::query_scalar(
+        "SELECT payload FROM outbox WHERE topic = 'payments.commands.stripe' ORDER BY id DESC LIMIT 1",
+    )
+    .fetch_one(&fleet.database.owner)
+    .await
+    .unwrap();
+    fleet.stripe.then(succeeded(500));
+    Attempts::new(fleet.settlement.clone()).handle(serde_json::from_slice(&payload).unwrap()).await.unwrap();
+    assert_eq!((fleet.balances().await, fleet.status(payment).await.0), ((500, 0, 0), "succeeded".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn another_gateways_callback_never_matches() {
+    let fleet = Fleet::with(0).await;
+    let (payment, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+    sqlx::query("UPDATE attempts SET gateway = 'bank'").execute(&fleet.database.owner).await.unwrap();
+    let (callback, _) = stored(&fleet, notice("evt_1", Some(attempt), Some(succeeded(500)))).await;
+    fleet.settlement.apply_callback(callback).await.unwrap();
+    assert_eq!(
+        (state(&fleet, callback).await, fleet.status(payment).await.0),
+        ("unmatched".into(), "awaiting_gateway".into())
+    );
+}

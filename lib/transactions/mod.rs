@@ -3,5 +3,7 @@
 //! Steps are taken by `settlement`, in one statement over all tables concerned; here stand acceptance, reading, and the small acts
 //! beside a step.
 
+pub mod accept;
+mod accept_columns;
 pub mod acts;
 pub mod load;

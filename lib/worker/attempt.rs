@@ -18,6 +18,7 @@ use crate::domain::ids::Operation;
 use crate::domain::outcome::Outcome;
 use crate::domain::transaction::Transaction;
 use crate::gateway::Deadline;
+use crate::service::failpoint::{self, Window};
 use crate::settlement::{Committed, Error, Settlement};
 
 /// How often a command that missed is looked at again before it goes back to its topic.
@@ -48,6 +49,7 @@ impl Attempts {
                 Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
                 Begin::Call { change, attempt, operation } => {
                     let after = change.applied_to(&transaction, now);
+                    failpoint::reached(Window::C8).await;
                     let committed = self.settlement.commit(Change::clone(&change)).await?;
                     if committed == Committed::Applied {
                         return self.call(after, now, attempt, operation, begun_at).await;
@@ -76,11 +78,13 @@ impl Attempts {
         let payment = self.settlement.payment(&transaction, attempt).await?;
         let limit = gateway.call_limit();
         let deadline = Deadline { send_by: begun_at + limit / 2, answer_by: begun_at + limit };
+        failpoint::reached(Window::C9).await;
         let outcome = match operation {
             Operation::Create => gateway.create(&payment, deadline).await,
             Operation::Capture => gateway.capture(&payment, deadline).await,
             Operation::Cancel => Outcome::Unknown { why: "no command cancels at a gateway".into() },
         };
+        failpoint::reached(Window::C11).await;
         let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
         let source = Source::Call { operation, begun: transaction.version };

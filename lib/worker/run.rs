@@ -13,6 +13,7 @@ use super::attempt::Attempts;
 use crate::domain::event::{Command, commands_of, kind};
 use crate::kafka;
 use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record};
+use crate::service::failpoint::{self, Window};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -73,7 +74,9 @@ struct Commands {
 impl Handler for Commands {
     async fn handle(&self, record: &Record) -> Result<(), HandleError> {
         let command = read(record, self.gateway)?;
-        Ok(self.attempts.handle(command).await?)
+        self.attempts.handle(command).await?;
+        failpoint::reached(Window::C12).await;
+        Ok(())
     }
 }
 

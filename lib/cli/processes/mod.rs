@@ -5,6 +5,7 @@
 //!
 //! If it dies here: no stage runs yet, or each stage answers for itself.
 
+mod gateway_worker;
 mod shell;
 
 use std::process::ExitCode;
@@ -16,6 +17,7 @@ use crate::service::config::{self, EXIT_BAD_SETTINGS};
 use crate::service::http;
 use crate::service::shutdown::{End, Lifetime};
 use crate::service::telemetry::Telemetry;
+pub use gateway_worker::{GATEWAY_WORKER, gateway_worker};
 pub use shell::Shell;
 
 /// Why a process could not be put together.
@@ -114,6 +116,6 @@ async fn live(
     }
     let end = life.end(drain).await;
     // Only now: whoever looks for the process finds it as long as it works.
-    drop(shell);
+    shell.finish().await;
     end
 }

@@ -5,6 +5,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::postgres::PgPool;
 use tokio::net::TcpListener;
@@ -28,11 +29,12 @@ pub struct Shell {
     metrics: Metrics,
     ports: BTreeMap<String, u16>,
     announced: Option<Announced>,
+    finally: Vec<BoxFuture<'static, ()>>,
 }
 
 impl Shell {
     pub(super) fn new(process: Process, settings: Settings, life: Lifetime, metrics: Metrics) -> Self {
-        Self { process, settings, life, metrics, ports: BTreeMap::new(), announced: None }
+        Self { process, settings, life, metrics, ports: BTreeMap::new(), announced: None, finally: Vec::new() }
     }
 
     /// Opens a port and remembers it under `purpose`. `setting` is the variable that chooses it.
@@ -43,6 +45,17 @@ impl Shell {
             self.ports.insert(purpose.to_owned(), address.port());
         }
         Ok(listener)
+    }
+
+    /// Has something done when all stages have ended, what was asked for last first.
+    pub fn finally(&mut self, act: impl Future<Output = ()> + Send + 'static) {
+        self.finally.push(Box::pin(act));
+    }
+
+    pub(super) async fn finish(mut self) {
+        while let Some(act) = self.finally.pop() {
+            act.await;
+        }
     }
 
     /// Remembers the port of a part that is not of this process.

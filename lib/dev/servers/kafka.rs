@@ -52,8 +52,8 @@ impl Kafka {
         format!("127.0.0.1:{}", self.port)
     }
 
-    pub fn server(&mut self) -> &mut Supervised {
-        &mut self.server
+    pub fn into_server(self) -> Supervised {
+        self.server
     }
 
     pub async fn stop(self) {

@@ -66,8 +66,8 @@ impl Postgres {
         format!("postgres://postgres:{}@127.0.0.1:{}", self.password, self.port)
     }
 
-    pub fn server(&mut self) -> &mut Supervised {
-        &mut self.server
+    pub fn into_server(self) -> Supervised {
+        self.server
     }
 
     pub async fn stop(self) {

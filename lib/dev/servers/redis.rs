@@ -43,8 +43,8 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
-    pub fn server(&mut self) -> &mut Supervised {
-        &mut self.server
+    pub fn into_server(self) -> Supervised {
+        self.server
     }
 
     pub async fn stop(self) {

@@ -23,6 +23,8 @@ pub struct Settings {
     pub customer_s: u64,
     /// How long the bank recognises a MsgId that it has seen.
     pub key_lifetime_s: u64,
+    /// PEM of an authority to trust besides the public ones. Empty: none.
+    pub authority_certificate: String,
     pub limits: Limits,
 }
 
@@ -39,6 +41,7 @@ impl Default for Settings {
             account_bic: String::new(),
             customer_s: 3_600,
             key_lifetime_s: 30 * 24 * 3_600,
+            authority_certificate: String::new(),
             limits: Limits::default(),
         }
     }

@@ -25,6 +25,8 @@ pub struct Settings {
     pub order_key_lifetime_s: u64,
     /// PayPal refuses a `sender_batch_id` it has seen in the last 30 days (developer.paypal.com/docs/api/payments.payouts-batch/v1).
     pub payout_key_lifetime_s: u64,
+    /// PEM of an authority to trust besides the public ones. Empty: none.
+    pub authority_certificate: String,
     pub limits: Limits,
 }
 
@@ -41,6 +43,7 @@ impl Default for Settings {
             customer_s: 3 * 3_600,
             order_key_lifetime_s: 6 * 3_600,
             payout_key_lifetime_s: 30 * 24 * 3_600,
+            authority_certificate: String::new(),
             limits: Limits::default(),
         }
     }

@@ -22,6 +22,8 @@ pub struct Settings {
     pub customer_s: u64,
     /// Stripe keeps idempotency keys for at least 24 hours (docs.stripe.com/api/idempotent_requests).
     pub key_lifetime_s: u64,
+    /// PEM of an authority to trust besides the public ones. Empty: none.
+    pub authority_certificate: String,
     pub limits: Limits,
 }
 
@@ -36,6 +38,7 @@ impl Default for Settings {
             return_url: String::new(),
             customer_s: 3_600,
             key_lifetime_s: 24 * 3_600,
+            authority_certificate: String::new(),
             limits: Limits::default(),
         }
     }

@@ -20,7 +20,7 @@ pub enum Entry {
     Callback(CallbackEntry),
 }
 
-/// A request reached the gateway. Requests that do not authenticate or name no payment are not logged.
+/// A request reached the gateway. Those that do not authenticate or cannot be read are not logged: they concern no payment.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RequestEntry {
     pub gateway: Vendor,
@@ -73,6 +73,25 @@ pub enum Answer {
     FailedBefore,
 }
 
+impl Answer {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Executed => "executed",
+            Self::Replayed => "replayed",
+            Self::Told => "told",
+            Self::NotFound => "not_found",
+            Self::Refused => "refused",
+            Self::TooMany => "too_many",
+            Self::InProgress => "in_progress",
+            Self::KeyMisused => "key_misused",
+            Self::LostAfter => "lost_after",
+            Self::LostBefore => "lost_before",
+            Self::FailedAfter => "failed_after",
+            Self::FailedBefore => "failed_before",
+        }
+    }
+}
+
 /// A gateway took a payment onto its books under a key. One per key for as long as the gateway remembers keys.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct ChargeEntry {
@@ -93,6 +112,9 @@ pub struct ChargeEntry {
     pub return_url: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancel_url: Option<String>,
+    /// Until when the customer may agree.
+    #[serde(default, skip_serializing_if = "Option::is_none", with = "time::serde::rfc3339::option")]
+    pub customer_until: Option<OffsetDateTime>,
     /// What the caller sent along and the gateway repeats in answers and callbacks (metadata, custom ids); never accounts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub echo: BTreeMap<String, String>,

@@ -9,11 +9,13 @@
 
 mod entry;
 mod standing;
+mod writer;
 
 pub use entry::{
     Answer, CallbackEntry, CallbackState, ChargeEntry, ChargeResult, Entry, RequestEntry, StateEntry, StateName,
 };
 pub use standing::{Fate, Standing, standings};
+pub(super) use writer::{ChargeLog, Closed};
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
@@ -32,6 +34,8 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    #[error("another simulator has the charge log {path}: give each its own data_dir")]
+    InUse { path: PathBuf },
     #[error("line {line} of the charge log {path} cannot be read")]
     Corrupt {
         path: PathBuf,

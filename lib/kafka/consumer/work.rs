@@ -13,6 +13,7 @@ use super::assignment::Place;
 use super::{Graveyard, HandleError, Handler, Member, Record};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
+use crate::service::failpoint::{self, Window};
 use crate::service::retry::Waits;
 use crate::service::telemetry::trace;
 
@@ -157,6 +158,7 @@ impl<H: Handler> Work<H> {
             Err(HandleError::Dead(reason)) => {
                 tracing::error!(group = %self.group, ?record, reason, "record is dead");
                 self.graveyard.bury(record, &reason).await.map_err(HandleError::Retry)?;
+                failpoint::reached(Window::C17).await;
                 "dead"
             }
             Err(retry) => return Err(retry),

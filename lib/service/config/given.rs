@@ -23,7 +23,10 @@ impl Given {
 
 /// Variables that other programs of this repository read; they are no settings.
 fn is_setting(name: &str) -> bool {
-    name.starts_with(PREFIX) && name != "PAYFLEET_CONFIG" && !name.starts_with("PAYFLEET_TEST_")
+    let is_for_tests = name.starts_with("PAYFLEET_TEST_")
+        || (cfg!(feature = "failpoints") && name.starts_with("PAYFLEET_FAILPOINTS"))
+        || (cfg!(feature = "planted-bugs") && name == "PAYFLEET_PLANTED_BUG");
+    name.starts_with(PREFIX) && name != "PAYFLEET_CONFIG" && !is_for_tests
 }
 
 /// Everything given, the file's values first and without those that the environment overrides.

@@ -66,8 +66,7 @@ impl Fleet {
             sealer: sealer(),
             doorbell: Doorbell::start(&database.settings(), &tracker, stop.clone()),
         };
-        let settlement =
-            Settlement::start(&settlement::Settings::default(), foundation, &tracker, stop.clone()).unwrap();
+        let settlement = Settlement::start(&settlement::Settings::default(), foundation, &tracker).unwrap();
         let user = Uuid::now_v7();
         sqlx::query("INSERT INTO users (id, handle, country) VALUES ($1, $1::text, 'DE')")
             .bind(user)

@@ -2,4 +2,6 @@
 
 pub mod client;
 
+mod acceptance;
+pub mod orders;
 mod server;

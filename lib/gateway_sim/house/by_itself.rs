@@ -1,0 +1,126 @@
+//! What happens without a request: payments finish, customers act or let their time run out, callbacks go out.
+
+use std::sync::Arc;
+
+use super::{House, Step};
+use crate::gateway_sim::agenda::Due;
+use crate::gateway_sim::behaviour::Verdict;
+use crate::gateway_sim::books::{Books, Payment, State};
+use crate::gateway_sim::charge_log::{Closed, StateName};
+use crate::gateway_sim::settings::Customer;
+use crate::gateway_sim::vendor::Vendor;
+
+/// What a customer decides about a payment that needs their approval.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Decision {
+    Approve,
+    Cancel,
+}
+
+impl House {
+    /// Puts on the agenda whatever the books, just read back, leave open.
+    pub fn resume(&self) {
+        let books = self.books();
+        for (place, payment) in books.payments() {
+            self.foresee(place, payment);
+        }
+        for (event_id, _) in books.owed() {
+            self.agenda.add(std::time::Instant::now(), Due::Delivery(event_id.clone()));
+        }
+    }
+
+    /// Carries out what falls due, until the house is told to stop.
+    pub async fn keep_agenda(self: Arc<Self>) {
+        loop {
+            let due = tokio::select! {
+                () = self.stop.cancelled() => return,
+                due = self.agenda.next() => due,
+            };
+            let house = self.clone();
+            self.tasks.spawn(async move { house.carry_out(due).await });
+        }
+    }
+
+    async fn carry_out(&self, due: Due) {
+        // When the log is closed the server itself ends with the reason; there is nothing to add here.
+        let done = match due {
+            Due::Settles(place) => self.step(place, settled).await,
+            Due::CustomerActs(place) => {
+                let decision =
+                    if self.settings.customer == Customer::Cancel { Decision::Cancel } else { Decision::Approve };
+                self.step(place, |payment, verdict| decided(payment, verdict, decision)).await
+            }
+            Due::CustomerIsLate(place) => {
+                self.step(place, |payment, _| (payment.state == State::AwaitingCustomer).then_some(StateName::Expired))
+                    .await
+            }
+            Due::Delivery(event_id) => {
+                self.deliver(&event_id).await;
+                return;
+            }
+        };
+        done.ok();
+    }
+
+    /// The customer decides on the payment's page. None: there is no such payment; else how it stands now, whether or not the
+    /// decision still counted.
+    pub async fn decide(
+        self: &Arc<Self>,
+        vendor: Vendor,
+        reference: &str,
+        decision: Decision,
+    ) -> Result<Option<Payment>, Closed> {
+        let Some(place) = self.books().place_of(vendor, reference) else { return Ok(None) };
+        let house = self.clone();
+        self.to_the_end(async move {
+            house.step(place, |payment, verdict| decided(payment, verdict, decision)).await?;
+            Ok(Some(house.books().payment(place).clone()))
+        })
+        .await
+    }
+
+    /// Takes a payment to the state that `next` says, if it says one.
+    async fn step(
+        &self,
+        place: usize,
+        next: impl FnOnce(&Payment, Verdict) -> Option<StateName>,
+    ) -> Result<(), Closed> {
+        let (step, on_disk) = {
+            let mut books = self.books();
+            let payment = books.payment(place);
+            let Some(name) = next(payment, self.plan(payment).verdict) else { return Ok(()) };
+            self.enter_change(&mut books, place, name)
+        };
+        on_disk.await?;
+        self.follow(&step);
+        Ok(())
+    }
+
+    fn enter_change(
+        &self,
+        books: &mut Books,
+        place: usize,
+        name: StateName,
+    ) -> (Step, impl Future<Output = Result<(), Closed>> + Send + use<>) {
+        let (entries, step) = self.change(books, place, name, None);
+        let on_disk = self.record(books, &entries);
+        (step(books), on_disk)
+    }
+}
+
+fn settled(payment: &Payment, verdict: Verdict) -> Option<StateName> {
+    let open = matches!(payment.state, State::Pending | State::Capturing);
+    open.then_some(if verdict == Verdict::Succeeds { StateName::Captured } else { StateName::Failed })
+}
+
+fn decided(payment: &Payment, verdict: Verdict, decision: Decision) -> Option<StateName> {
+    if payment.state != State::AwaitingCustomer {
+        return None;
+    }
+    Some(match (decision, payment.vendor, verdict) {
+        (Decision::Cancel, _, _) => StateName::Cancelled,
+        (Decision::Approve, Vendor::Paypal, _) => StateName::Approved,
+        (Decision::Approve, _, Verdict::Succeeds) => StateName::Captured,
+        (Decision::Approve, _, _) => StateName::Failed,
+    })
+}

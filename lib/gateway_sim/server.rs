@@ -1,0 +1,117 @@
+//! The accept loop: HTTP/1.1, a bounded number of connections, each of which can be cut off in the middle of anything.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::{Request, StatusCode};
+use http_body_util::Limited;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use serde_json::json;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tower::ServiceExt;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+use warp::{Filter, Rejection};
+
+use super::house::Shared;
+use super::line::Line;
+use super::{bank, customer, paypal, stripe};
+
+const CONNECTIONS: usize = 8_192;
+const BODY_LIMIT: usize = 1024 * 1024;
+/// Also how long a connection may be idle.
+const HEADERS_WITHIN: Duration = Duration::from_secs(75);
+
+fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
+    stripe::routes(house)
+        .or(paypal::routes(house))
+        .unify()
+        .or(bank::routes(house))
+        .unify()
+        .or(customer::routes(house))
+        .unify()
+        .recover(refuse)
+        .unify()
+        .boxed()
+}
+
+/// No route, or a body beyond the limit.
+async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
+    let (status, what) = if rejection.is_not_found() {
+        (StatusCode::NOT_FOUND, "there is nothing here; GET / says what this server is")
+    } else if rejection.find::<warp::reject::MethodNotAllowed>().is_some() {
+        (StatusCode::METHOD_NOT_ALLOWED, "not with this method")
+    } else {
+        (StatusCode::BAD_REQUEST, "the request cannot be read")
+    };
+    let mut response = Response::new(json!({ "error": what }).to_string().into());
+    *response.status_mut() = status;
+    Ok(response)
+}
+
+/// Serves until `stop`, then lets what is under way finish.
+pub async fn serve(listener: TcpListener, house: &Shared, stop: &CancellationToken) {
+    let slots = Arc::new(Semaphore::new(CONNECTIONS));
+    let routes = routes(house);
+    loop {
+        let accepted = async {
+            let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
+            (slot, listener.accept().await)
+        };
+        let (slot, stream) = tokio::select! {
+            () = stop.cancelled() => return,
+            (slot, accepted) = accepted => match accepted {
+                Ok((stream, _)) => (slot, stream),
+                Err(error) => {
+                    tracing::warn!(%error, "a connection could not be accepted");
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                    continue;
+                }
+            },
+        };
+        let (routes, stop, gone) = (routes.clone(), house.stop.clone(), house.gone.clone());
+        house.tasks.spawn(async move {
+            tokio::select! {
+                () = connection(stream, routes, stop) => {}
+                () = gone.cancelled() => {}
+            }
+            drop(slot);
+        });
+    }
+}
+
+async fn connection(stream: TcpStream, routes: BoxedFilter<(Response,)>, stop: CancellationToken) {
+    stream.set_nodelay(true).ok();
+    let line = Line(CancellationToken::new());
+    let service = warp::service(routes);
+    let answered = service_fn(|request: Request<Incoming>| {
+        let mut request = request.map(|body| Limited::new(body, BODY_LIMIT));
+        request.extensions_mut().insert(line.clone());
+        service.clone().oneshot(request)
+    });
+    let serving = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADERS_WITHIN)
+        .serve_connection(TokioIo::new(stream), answered);
+    tokio::pin!(serving);
+    let ended = tokio::select! {
+        biased;
+        () = line.0.cancelled() => return,
+        ended = serving.as_mut() => Some(ended),
+        () = stop.cancelled() => None,
+    };
+    if ended.is_none() {
+        serving.as_mut().graceful_shutdown();
+        tokio::select! {
+            biased;
+            () = line.0.cancelled() => {}
+            _ = serving => {}
+        }
+    }
+}

@@ -1,0 +1,140 @@
+//! The Stripe counter: form-encoded requests in, JSON out (docs.stripe.com/api).
+//!
+//! What differs from the others: the answer of a key is kept and given again as it was, server errors included; a payment that is
+//! not found is looked for in a list.
+
+mod amount;
+mod fail;
+mod form;
+mod objects;
+mod webhook;
+
+pub use webhook::{TOLD, callback};
+
+use http::StatusCode;
+use serde_json::{Value, json};
+use warp::Filter;
+use warp::filters::BoxedFilter;
+use warp::reply::Response;
+
+use super::behaviour::Mishap;
+use super::books::Payment;
+use super::charge_log::Closed;
+use super::house::{Asked, House, Order, Served, Shared};
+use super::line::{Call, Conduct, Reply, call, carry_out};
+use super::vendor::Vendor;
+use crate::domain::ids::Kind;
+
+/// The version that events are rendered in.
+const API_VERSION: &str = "2026-02-25.clover";
+
+pub fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
+    resource(house, "payment_intents", Kind::Deposit).or(resource(house, "payouts", Kind::Withdrawal)).unify().boxed()
+}
+
+/// Create, list and retrieve.
+fn resource(house: &Shared, name: &'static str, kind: Kind) -> BoxedFilter<(Response,)> {
+    let house = house.clone();
+    let house = warp::any().map(move || house.clone());
+    let base = warp::path!("stripe" / "v1" / ..).and(warp::path(name));
+    let created = base.and(warp::path::end()).and(warp::post()).and(call()).and(house.clone()).and_then(
+        move |call: Call, house: Shared| async move {
+            let conduct = create(&house, &call, kind).await;
+            carry_out(&house, call.line, conduct).await
+        },
+    );
+    let listed = base.and(warp::path::end()).and(warp::get()).and(call()).and(house.clone()).and_then(
+        move |call: Call, house: Shared| async move {
+            let conduct = list(&house, &call, name, kind).await;
+            carry_out(&house, call.line, conduct).await
+        },
+    );
+    let one = base.and(warp::path::param()).and(warp::path::end()).and(warp::get());
+    let retrieved = one.and(call()).and(house).and_then(move |id: String, call: Call, house: Shared| async move {
+        let conduct = retrieve(&house, &call, &id, kind).await;
+        carry_out(&house, call.line, conduct).await
+    });
+    created.or(listed).unify().or(retrieved).unify().boxed()
+}
+
+/// The secret key, as bearer or as the name of Basic authentication, and a pinned version.
+fn admitted(house: &House, call: &Call) -> Result<(), Reply> {
+    let key = house.settings.stripe.secret_key.expose();
+    if !call.bears(key) && !call.knows(key, "") {
+        return Err(fail::unauthenticated());
+    }
+    if call.header("stripe-version").is_none_or(str::is_empty) {
+        return Err(fail::unpinned());
+    }
+    Ok(())
+}
+
+async fn create(house: &Shared, call: &Call, kind: Kind) -> Result<Conduct, Closed> {
+    let order = match admitted(house, call).and_then(|()| form::order(house, call, kind)) {
+        Ok(order) => order,
+        Err(refused) => return Ok(refused.into()),
+    };
+    let key = order.key.clone();
+    let served = house.place(order).await?;
+    let reply: Conduct = match served {
+        Served::Executed(payment) => first_answer(house, &payment).into(),
+        Served::Replayed(payment) => again(house, &payment).with("idempotent-replayed", "true").into(),
+        Served::Refused => fail::refused(kind).into(),
+        Served::TooMany => fail::too_many().into(),
+        Served::InProgress => fail::in_progress().into(),
+        Served::KeyMisused(_) => fail::key_misused().into(),
+        Served::Unanswered => Conduct::Silence,
+        Served::ServerError | Served::Uncapturable(_) => fail::server_error().into(),
+    };
+    Ok(match reply {
+        Conduct::Answer(reply) => reply.with("idempotency-key", key).into(),
+        Conduct::Silence => Conduct::Silence,
+    })
+}
+
+/// What the first request of the key was told.
+fn first_answer(house: &House, payment: &Payment) -> Reply {
+    let opened = payment.as_opened();
+    match objects::declined(house, &opened) {
+        Some(error) => Reply::json(StatusCode::PAYMENT_REQUIRED, &json!({ "error": error })),
+        None => Reply::json(StatusCode::OK, &objects::object(house, &opened)),
+    }
+}
+
+/// The kept answer. One that was lost on its way was a success all the same.
+fn again(house: &House, payment: &Payment) -> Reply {
+    if house.plan(payment).mishap == Mishap::FailedAfter { fail::server_error() } else { first_answer(house, payment) }
+}
+
+async fn retrieve(house: &Shared, call: &Call, id: &str, kind: Kind) -> Result<Conduct, Closed> {
+    if let Err(refused) = admitted(house, call) {
+        return Ok(refused.into());
+    }
+    let payment = house.ask(Vendor::Stripe, Asked::Reference(id), call.arrived_at, |_| true).await?;
+    Ok(match payment.filter(|payment| payment.kind == kind) {
+        Some(payment) => Reply::json(StatusCode::OK, &objects::object(house, &payment)).into(),
+        None => fail::no_such(kind, id).into(),
+    })
+}
+
+async fn list(house: &Shared, call: &Call, name: &str, kind: Kind) -> Result<Conduct, Closed> {
+    let window = match admitted(house, call).and_then(|()| form::window(&call.query)) {
+        Ok(window) => window,
+        Err(refused) => return Ok(refused.into()),
+    };
+    let page = house
+        .list(Vendor::Stripe, kind, call.arrived_at, |newest_first| {
+            let mut within = newest_first
+                .skip_while(|payment| window.is_before_start(payment))
+                .skip(usize::from(window.starting_after.is_some()))
+                .take_while(|payment| window.reaches_back_to(payment))
+                .filter(|payment| window.ends_after(payment));
+            let data: Vec<Payment> = within.by_ref().take(window.limit).cloned().collect();
+            (data, within.next().is_some())
+        })
+        .await?;
+    let (payments, has_more) = page;
+    let data: Vec<Value> = payments.iter().map(|payment| objects::object(house, payment)).collect();
+    let body = json!({ "object": "list", "data": data, "has_more": has_more, "url": format!("/v1/{name}") });
+    Ok(Reply::json(StatusCode::OK, &body).into())
+}
