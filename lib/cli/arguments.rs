@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
+use super::load::Load;
 use super::verify::Verify;
 
 /// Payfleet: a transactional-outbox worker fleet for payments.
@@ -32,6 +33,8 @@ pub enum Command {
     Migrate(Output),
     /// Make the topics that are missing and check those that exist.
     Topics(Output),
+    /// Send payments at a rate, resend what is lost under the same key, and tell what came of it.
+    Load(Load),
     /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
     Verify(Verify),
     /// Show the settings in effect and where each comes from, secrets redacted.

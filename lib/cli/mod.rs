@@ -2,6 +2,7 @@
 
 mod arguments;
 mod config;
+mod load;
 mod migrate;
 mod output;
 pub mod processes;
@@ -25,6 +26,8 @@ enum Error {
     Migrate(#[from] migrate::Error),
     #[error(transparent)]
     Servers(#[from] dev::servers::Error),
+    #[error(transparent)]
+    Load(#[from] load::Error),
     #[error(transparent)]
     Verify(#[from] crate::ops::verify::Error),
     #[error("the operating system gives no threads: {0}")]
@@ -66,6 +69,7 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         Command::Config(output) => config::show(loaded, output),
         Command::Migrate(output) => runtime.block_on(migrate::migrate(settings))?.show(output),
         Command::Topics(output) => runtime.block_on(migrate::topics(settings))?.show(output),
+        Command::Load(asked) => return Ok(runtime.block_on(load::load(asked))?),
         Command::Verify(asked) => return Ok(runtime.block_on(verify::verify(settings, asked))?),
         Command::Dev(_) => {}
     }

@@ -10,6 +10,7 @@ mod gateways;
 mod idempotency;
 mod ingress;
 mod kafka;
+mod load;
 mod outbox;
 mod readme;
 mod reconciler;
