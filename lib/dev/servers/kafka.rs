@@ -22,6 +22,7 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub struct Kafka {
     server: Supervised,
+    launch: Launch,
     pub port: u16,
 }
 
@@ -39,9 +40,12 @@ impl Kafka {
         let mut tries = 1;
         loop {
             let place = directory.inner(NAME, Content::Discarded)?;
+            let launch =
+                Launch { java: java.clone(), libraries: libraries.clone(), directory: directory.path().into(), place };
             let (port, controller) = (free_port()?, free_port()?);
-            match run(&java, &libraries, directory.path(), &place, port, controller).await {
-                Ok(server) => return Ok(Self { server, port }),
+            launch.format(port, controller).await?;
+            match launch.run(port).await {
+                Ok(server) => return Ok(Self { server, launch, port }),
                 Err(Error::NotStarted { tail, .. }) if tries < TRIES && tail.contains("in use") => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -54,6 +58,17 @@ impl Kafka {
 
     pub fn into_server(self) -> Supervised {
         self.server
+    }
+
+    /// Ends it as a crash would.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Starts it once more after it has ended, with the records it had, where clients look for it.
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        self.server = self.launch.run(self.port).await?;
+        Ok(())
     }
 
     pub async fn stop(self) {
@@ -82,39 +97,52 @@ async fn fetch(jars: &Path) -> Result<PathBuf, Error> {
     Ok(libraries)
 }
 
-async fn run(
-    java: &Path,
-    libraries: &Path,
-    directory: &Path,
-    place: &Path,
-    port: u16,
-    controller: u16,
-) -> Result<Supervised, Error> {
-    let properties = place.join("server.properties");
-    let text = PROPERTIES
-        .replace("@PORT@", &port.to_string())
-        .replace("@CONTROLLER@", &controller.to_string())
-        .replace("@LOGS@", &place.join("logs").to_string_lossy());
-    std::fs::write(&properties, text).map_err(Error::io(&properties))?;
-    let class_path = format!("{}/*", libraries.display());
-    let machine = |heap: &str| {
-        let mut command = Command::new(java);
+/// What a broker is started from.
+#[derive(Debug)]
+struct Launch {
+    java: PathBuf,
+    libraries: PathBuf,
+    directory: PathBuf,
+    place: PathBuf,
+}
+
+impl Launch {
+    fn properties(&self) -> PathBuf {
+        self.place.join("server.properties")
+    }
+
+    fn machine(&self, heap: &str) -> Command {
+        let mut command = Command::new(&self.java);
+        let class_path = format!("{}/*", self.libraries.display());
         command.args([heap, "-XX:+UseSerialGC", "-XX:TieredStopAtLevel=1", "-cp", &class_path]);
         command.arg("-Dorg.slf4j.simpleLogger.defaultLogLevel=warn");
         command
-    };
-    let mut format = machine("-Xmx128m");
-    // Any 22 characters of base64 name a cluster.
-    format.args(["kafka.tools.StorageTool", "format", "-t", "cGF5ZmxlZXQtdGVzdHMtMQ", "-c"]).arg(&properties);
-    finish("kafka.tools.StorageTool", &mut format).await?;
-    let mut command = machine("-Xmx512m");
-    command.arg("kafka.Kafka").arg(&properties);
-    let mut server = Supervised::start(NAME, directory, command, POLITE)?;
-    match server.until(|| answers(port)).await {
-        Ok(()) => Ok(server),
-        Err(error) => {
-            server.stop().await;
-            Err(error)
+    }
+
+    /// Makes an empty store.
+    async fn format(&self, port: u16, controller: u16) -> Result<(), Error> {
+        let properties = self.properties();
+        let text = PROPERTIES
+            .replace("@PORT@", &port.to_string())
+            .replace("@CONTROLLER@", &controller.to_string())
+            .replace("@LOGS@", &self.place.join("logs").to_string_lossy());
+        std::fs::write(&properties, text).map_err(Error::io(&properties))?;
+        let mut format = self.machine("-Xmx128m");
+        // Any 22 characters of base64 name a cluster.
+        format.args(["kafka.tools.StorageTool", "format", "-t", "cGF5ZmxlZXQtdGVzdHMtMQ", "-c"]).arg(&properties);
+        finish("kafka.tools.StorageTool", &mut format).await
+    }
+
+    async fn run(&self, port: u16) -> Result<Supervised, Error> {
+        let mut command = self.machine("-Xmx512m");
+        command.arg("kafka.Kafka").arg(self.properties());
+        let mut server = Supervised::start(NAME, &self.directory, command, POLITE)?;
+        match server.until(|| answers(port)).await {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.stop().await;
+                Err(error)
+            }
         }
     }
 }

@@ -50,9 +50,18 @@ impl Error {
 const START_LIMIT: Duration = Duration::from_secs(60);
 
 /// A port of the loopback address that nobody listens on now. Whoever uses it must expect to lose the race and ask again.
-fn free_port() -> Result<u16, Error> {
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).map_err(Error::io("127.0.0.1"))?;
-    Ok(listener.local_addr().map_err(Error::io("127.0.0.1"))?.port())
+///
+/// Below the range that outgoing connections take theirs from: one of those could else have it while a killed server is away.
+pub fn free_port() -> Result<u16, Error> {
+    let mut tries = 0;
+    loop {
+        let port = rand::random_range(20_000..32_000);
+        match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            Ok(_) => return Ok(port),
+            Err(_) if tries < 100 => tries += 1,
+            Err(error) => return Err(Error::io("127.0.0.1")(error)),
+        }
+    }
 }
 
 /// The program of that name on the search path.

@@ -107,6 +107,11 @@ impl Supervised {
         }
     }
 
+    /// Ends it as a crash would: it can neither finish nor say anything.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.ok();
+    }
+
     /// Ends it: politely, then for good.
     pub async fn stop(mut self) {
         if let Some(record) = self.child.id().and_then(|pid| Record::of(pid.cast_signed())) {
