@@ -36,6 +36,7 @@ use super::answer::Answer;
 use super::connection::{Connection, Unanswered, told};
 use super::settings::Limits;
 use crate::domain::outcome::Outcome;
+use crate::service::failpoint::{self, Window};
 
 /// Bytes of an answer's body; a longer one is not read on.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -152,7 +153,9 @@ impl Client {
                 None => self.connect(deadline).await?,
             };
             let answer = timeout_at(deadline.answer_by.into(), async {
-                read(connection.send(*request, deadline.send_by).await?).await
+                let response = connection.send(*request, deadline.send_by).await?;
+                failpoint::reached(Window::C10).await;
+                read(response).await
             });
             match answer.await {
                 Ok(Ok(answer)) => {

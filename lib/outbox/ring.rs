@@ -11,6 +11,7 @@ use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::history::History;
+use crate::service::failpoint::{self, Window};
 use crate::service::planted::{self, Bug};
 
 /// Slots of the ring, as the migration made them.
@@ -103,6 +104,7 @@ pub async fn truncate(connection: &mut PgConnection, slot: i16, history: History
         truncating.rollback().await?;
         return Ok(Truncation::NotPassed);
     }
+    failpoint::reached(Window::C18).await;
     sqlx::query(truncate).execute(&mut *truncating).await?;
     truncating.commit().await?;
     Ok(Truncation::Done)

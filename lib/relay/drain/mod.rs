@@ -32,6 +32,7 @@ use super::{Error, Settings};
 use crate::kafka;
 use crate::outbox::delta;
 use crate::outbox::ticks::Tick;
+use crate::service::failpoint::{self, Window};
 use errands::Done;
 
 /// What one life of the relay's session works with.
@@ -111,9 +112,8 @@ impl Drain {
         self.take_in_answers();
         self.ask_for_replays().await?;
         let spans = self.plan().await?;
-        let more = if spans.is_empty() {
-            self.pump();
-            false
+        let (handed_over, more) = if spans.is_empty() {
+            (self.pump(), false)
         } else {
             let begun = Instant::now();
             let (pipeline, session) = (&mut self.pipeline, &mut self.session);
@@ -121,29 +121,37 @@ impl Drain {
             let reading = delta::read(&mut session.reading, &spans);
             let feeding = async { pipeline.as_mut().map(Pipeline::pump) };
             let (delta, pumped) = tokio::join!(reading, feeding);
-            self.pumped_to(pumped);
+            let handed_over = self.pumped_to(pumped);
             metrics::histogram!("payfleet_relay_poll_seconds").record(begun.elapsed().as_secs_f64());
-            self.accept(&spans, delta?)?
+            (handed_over, self.accept(&spans, delta?)?)
         };
+        if handed_over {
+            failpoint::reached(Window::C6).await;
+        }
+        if more {
+            failpoint::reached(Window::C5).await;
+        }
         self.checkpoint().await?;
         self.measure();
         Ok(more && self.pumped != Pumped::Full)
     }
 
-    /// Feeds the producer with the pages that wait.
-    fn pump(&mut self) {
+    /// Feeds the producer with the pages that wait. True: it took one.
+    fn pump(&mut self) -> bool {
         let pumped = self.pipeline.as_mut().map(Pipeline::pump);
-        self.pumped_to(pumped);
+        self.pumped_to(pumped)
     }
 
-    fn pumped_to(&mut self, pumped: Option<(Pumped, Vec<i16>)>) {
+    fn pumped_to(&mut self, pumped: Option<(Pumped, Vec<i16>)>) -> bool {
         let (state, done) = pumped.unwrap_or((Pumped::All, Vec::new()));
         self.pumped = state;
+        let handed_over = !done.is_empty();
         for lane in done {
             if let Some(lane) = self.lanes.get_mut(&lane) {
                 lane.queued = lane.queued.saturating_sub(1);
             }
         }
+        handed_over
     }
 
     /// Waits until there is a reason to go on.

@@ -11,6 +11,7 @@ use crate::relay::Error;
 use crate::relay::lane::{Failure, Lane, Mode};
 use crate::relay::pipeline::Pumped;
 use crate::relay::refusal;
+use crate::service::failpoint::{self, Window};
 use crate::service::planted::{self, Bug};
 
 /// A lane without news stores how far it has come this often, so that slots can be truncated and a restart begins near the present.
@@ -62,6 +63,7 @@ impl Drain {
             return Ok(());
         }
         let parkings: Vec<_> = self.lanes.values().flat_map(Lane::parkings).cloned().collect();
+        failpoint::reached(Window::C7).await;
         let ours =
             parked::append_and_park(&mut self.session.writing, self.session.history, &progress, &parkings).await?;
         metrics::counter!("payfleet_relay_checkpoints_total").increment(ours.len() as u64);
