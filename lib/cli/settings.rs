@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{config, process, telemetry};
-use crate::{callback, gateway, kafka, postgres, relay, sealing, settlement, worker};
+use crate::{callback, gateway, gateway_sim, kafka, postgres, relay, sealing, settlement, worker};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,6 +19,7 @@ pub struct Settings {
     pub settlement: settlement::Settings,
     pub gateways: gateway::Settings,
     pub sealing: sealing::Settings,
+    pub sim: gateway_sim::Settings,
     pub migrate: super::migrate::Settings,
     pub telemetry: telemetry::Settings,
 }

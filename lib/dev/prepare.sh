@@ -32,7 +32,7 @@ have redis-server || need "Redis" "redis-server" "redis"
 have openssl || need "openssl" "openssl" "openssl"
 have curl || need "curl" "curl" "curl"
 if [ "${1:-}" = tests ]; then
-    have_java || need "a JDK, 17 or newer" "default-jdk-headless" "java-21-openjdk-headless"
+    have_java || need "a JDK of version 17 or newer" "default-jdk-headless" "java-21-openjdk-headless"
     have mvn || need "Maven" "maven" "maven"
     python3 -c 'import venv, ensurepip' 2>/dev/null || need "Python with venv" "python3-venv" "python3"
 fi

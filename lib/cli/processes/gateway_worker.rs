@@ -2,9 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{Error, Process, Shell};
+use sqlx::postgres::PgPool;
+
+use super::{Error, Process, Shell, edges};
 use crate::dead_letters::DeadLetters;
-use crate::gateway::{self, Gateways};
+use crate::gateway::Gateways;
 use crate::kafka::consumer::Graveyard;
 use crate::outbox::doorbell::Doorbell;
 use crate::routing::Routing;
@@ -17,14 +19,22 @@ pub const GATEWAY_WORKER: Process = Process { name: "gateway-worker", admin_port
 
 /// Wires the process and starts its stages; they end with its life.
 pub async fn gateway_worker(shell: &mut Shell) -> Result<(), Error> {
-    let settings = shell.settings.clone();
-    let pool = settings.postgres.lazy_pool(GATEWAY_WORKER.name)?;
+    let pool = shell.settings.postgres.lazy_pool(GATEWAY_WORKER.name)?;
+    let (gateways, sealer) = edges(&shell.settings)?;
     shell.serve_admin(Some(&pool)).await?;
     shell.announce();
-    let gateways = gateway::registry(&settings.gateways).map_err(|error| Error::Settings(error.to_string()))?;
-    let sealer = Sealer::new(&settings.sealing).map_err(|error| Error::Settings(error.to_string()))?;
     shell.schema().await?;
+    start_gateway_worker(shell, pool, gateways, sealer).await
+}
 
+/// The stages alone, for a process that also runs others.
+pub async fn start_gateway_worker(
+    shell: &Shell,
+    pool: PgPool,
+    gateways: Gateways,
+    sealer: Sealer,
+) -> Result<(), Error> {
+    let settings = &shell.settings;
     let life = &shell.life;
     let doorbell = Doorbell::start(&settings.postgres, &life.tasks, life.stop.clone());
     let routing = Routing::start(pool.clone(), &gateways, &life.tasks, life.stop.clone());
@@ -38,8 +48,7 @@ pub async fn gateway_worker(shell: &mut Shell) -> Result<(), Error> {
         sealer,
         doorbell,
     };
-    let settlement = Settlement::start(&settings.settlement, foundation, &life.tasks)
-        .map_err(|error| Error::Settings(error.to_string()))?;
+    let settlement = Settlement::start(&settings.settlement, foundation, &life.tasks)?;
     start_stages(shell, &gateways, settlement, graveyard);
     Ok(())
 }

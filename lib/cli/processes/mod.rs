@@ -5,19 +5,25 @@
 //!
 //! If it dies here: no stage runs yet, or each stage answers for itself.
 
+mod gateway_sim;
 mod gateway_worker;
+mod relay;
 mod shell;
 
 use std::process::ExitCode;
 
 use crate::cli::settings::Settings;
-use crate::kafka;
+use crate::gateway::{self, Gateways};
 use crate::postgres::schema::SchemaError;
+use crate::sealing::{self, Sealer};
 use crate::service::config::{self, EXIT_BAD_SETTINGS};
 use crate::service::http;
 use crate::service::shutdown::{End, Lifetime};
 use crate::service::telemetry::Telemetry;
-pub use gateway_worker::{GATEWAY_WORKER, gateway_worker};
+use crate::settlement;
+pub use gateway_sim::{GATEWAY_SIM, gateway_sim};
+pub use gateway_worker::{GATEWAY_WORKER, gateway_worker, start_gateway_worker};
+pub use relay::{RELAY, relay, start_relay};
 pub use shell::Shell;
 
 /// Why a process could not be put together.
@@ -32,10 +38,30 @@ pub enum Error {
     Postgres(#[from] sqlx::Error),
     #[error(transparent)]
     Schema(#[from] SchemaError),
-    #[error("Kafka cannot be used: {0}")]
-    Kafka(#[from] kafka::topics::Error),
-    #[error("{0}")]
-    Settings(String),
+    #[error("settings of the gateways: {0}")]
+    Gateways(#[from] gateway::SettingsError),
+    #[error(transparent)]
+    Sealing(#[from] sealing::SettingsError),
+    #[error(transparent)]
+    Settlement(#[from] settlement::SettingsError),
+    #[error(transparent)]
+    Simulator(#[from] crate::gateway_sim::Error),
+}
+
+impl Error {
+    /// Whether other settings are what it takes, so that starting again as it is will not help.
+    fn is_of_settings(&self) -> bool {
+        use crate::gateway_sim::Error as Simulator;
+        matches!(
+            self,
+            Self::Gateways(_) | Self::Sealing(_) | Self::Settlement(_) | Self::Simulator(Simulator::Settings(_))
+        )
+    }
+}
+
+/// What ingress and worker both stand on: the gateways' adapters, and the keys under which account data are sealed.
+fn edges(settings: &Settings) -> Result<(Gateways, Sealer), Error> {
+    Ok((gateway::registry(&settings.gateways)?, Sealer::new(&settings.sealing)?))
 }
 
 /// What distinguishes a process from the others before it is wired.
@@ -74,21 +100,18 @@ pub fn run_with(
         Ok(runtime) => runtime,
         Err(error) => return refuse(process, &error),
     };
-    let end = runtime.block_on(live(process, settings, &telemetry, wire));
+    let (end, exit) = runtime.block_on(live(process, settings, &telemetry, wire));
     // What is left is waiting or overdue: neither may keep the process.
     runtime.shutdown_background();
     telemetry.flush();
     match end {
-        End::Clean => ExitCode::SUCCESS,
-        End::Failed(reason) => {
-            tracing::error!(reason, "ended by a failure");
-            ExitCode::FAILURE
-        }
+        End::Clean => {}
+        End::Failed(reason) => tracing::error!(reason, "ended by a failure"),
         End::Overdue(tasks) => {
             tracing::error!(tasks, "the deadline for stopping is over; what was under way will be repeated");
-            ExitCode::FAILURE
         }
     }
+    exit
 }
 
 fn refuse(process: Process, error: &dyn std::fmt::Display) -> ExitCode {
@@ -101,21 +124,28 @@ async fn live(
     settings: Settings,
     telemetry: &Telemetry,
     wire: impl AsyncFnOnce(&mut Shell) -> Result<(), Error>,
-) -> End {
+) -> (End, ExitCode) {
     let life = Lifetime::default();
     if let Err(error) = life.heed_signals() {
-        return End::Failed(format!("signals cannot be heeded: {error}"));
+        return (End::Failed(format!("signals cannot be heeded: {error}")), ExitCode::FAILURE);
     }
     let drain = settings.process.drain();
     life.spawn("metrics", telemetry.metrics.clone().keep_up(life.stop.clone()));
     let mut shell = Shell::new(process, settings, life.clone(), telemetry.metrics.clone());
     tracing::info!(process = process.name, version = env!("CARGO_PKG_VERSION"), "starting");
+    let mut failure = ExitCode::FAILURE;
     match wire(&mut shell).await {
         Ok(()) | Err(Error::Stopped) => {}
-        Err(error) => life.fail(process.name, &error.to_string()),
+        Err(error) => {
+            if error.is_of_settings() {
+                failure = ExitCode::from(EXIT_BAD_SETTINGS);
+            }
+            life.fail(process.name, &error.to_string());
+        }
     }
     let end = life.end(drain).await;
     // Only now: whoever looks for the process finds it as long as it works.
     shell.finish().await;
-    end
+    let exit = if end == End::Clean { ExitCode::SUCCESS } else { failure };
+    (end, exit)
 }

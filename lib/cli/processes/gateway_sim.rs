@@ -1,0 +1,17 @@
+//! The simulated gateways. They stand for other companies' servers, so they share nothing with the fleet but HTTP.
+
+use super::{Error, Process, Shell};
+use crate::gateway_sim::GatewaySim;
+
+pub const GATEWAY_SIM: Process = Process { name: "gateway-sim", admin_port: 15005 };
+
+/// Wires the process and starts the simulator; it ends with its life.
+pub async fn gateway_sim(shell: &mut Shell) -> Result<(), Error> {
+    let simulator = GatewaySim::bind(shell.settings.sim.clone()).await?;
+    shell.knows("simulator", simulator.address().port());
+    shell.serve_admin(None).await?;
+    shell.announce();
+    let stop = shell.life.stop.clone();
+    shell.life.spawn("simulator", simulator.run(stop));
+    Ok(())
+}
