@@ -92,6 +92,8 @@ impl<R: Receipt> Producer<R> {
             .set("message.timeout.ms", "0")
             .set("request.timeout.ms", "10000")
             .set("socket.timeout.ms", "15000")
+            // A topic that is missing is told after this long (30 s by default); its lane waits meanwhile.
+            .set("topic.metadata.propagation.max.ms", "5000")
             // Whoever feeds it comes with pages already: waiting for more only adds latency.
             .set("linger.ms", "0")
             .set("compression.type", settings.compression.as_str())

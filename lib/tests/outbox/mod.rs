@@ -1,3 +1,6 @@
 //! Guarantees of the outbox.
 
+mod checkpoints;
+mod deltas;
 mod doorbell;
+mod ring;

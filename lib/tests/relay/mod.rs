@@ -2,4 +2,7 @@
 
 mod delivery;
 mod fleet;
+mod history;
+mod ownership;
+mod poison;
 mod topics;
