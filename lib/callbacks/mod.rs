@@ -6,6 +6,8 @@
 //! ```
 //! If it dies between storing and applying: the record on payments.callbacks is consumed again, or the callback falls due.
 
+pub mod due;
+
 use sqlx::PgPool;
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{config, process, telemetry};
-use crate::{callback, gateway, gateway_sim, kafka, postgres, relay, sealing, settlement, worker};
+use crate::{callback, gateway, gateway_sim, kafka, postgres, reconciler, relay, sealing, settlement, worker};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,6 +16,7 @@ pub struct Settings {
     pub relay: relay::Settings,
     pub worker: worker::Settings,
     pub applier: callback::run::Settings,
+    pub reconciler: reconciler::Settings,
     pub settlement: settlement::Settings,
     pub gateways: gateway::Settings,
     pub sealing: sealing::Settings,

@@ -2,6 +2,7 @@
 
 pub mod clock;
 pub mod combiner;
+pub mod due;
 pub mod schema;
 
 use std::time::Duration;

@@ -6,4 +6,5 @@
 pub mod accept;
 mod accept_columns;
 pub mod acts;
+pub mod due;
 pub mod load;

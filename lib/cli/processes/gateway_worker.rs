@@ -13,7 +13,7 @@ use crate::routing::Routing;
 use crate::sealing::Sealer;
 use crate::settlement::{Foundation, Settlement};
 use crate::worker::attempt::Attempts;
-use crate::{callback, worker};
+use crate::{callback, reconciler, worker};
 
 pub const GATEWAY_WORKER: Process = Process { name: "gateway-worker", admin_port: 15004 };
 
@@ -49,18 +49,30 @@ pub async fn start_gateway_worker(
         doorbell,
     };
     let settlement = Settlement::start(&settings.settlement, foundation, &life.tasks)?;
-    start_stages(shell, &gateways, settlement, graveyard);
+    start_stages(shell, &gateways, pool, settlement, graveyard);
     Ok(())
 }
 
-fn start_stages(shell: &Shell, gateways: &Gateways, settlement: Settlement, graveyard: Arc<dyn Graveyard>) {
+fn start_stages(
+    shell: &Shell,
+    gateways: &Gateways,
+    pool: PgPool,
+    settlement: Settlement,
+    graveyard: Arc<dyn Graveyard>,
+) {
     let (settings, life) = (shell.settings.clone(), &shell.life);
     let names: Vec<&'static str> = gateways.iter().map(|gateway| gateway.name()).collect();
     let (attempts, stop, dead) = (Attempts::new(settlement.clone()), life.stop.clone(), graveyard.clone());
     let (worker, kafka) = (settings.worker.clone(), settings.kafka.clone());
     life.spawn("worker", async move { worker::run(&worker, &kafka, &names, attempts, dead, stop).await });
 
-    let (applied, stop) = (settlement, life.stop.clone());
+    let (applied, stop) = (settlement.clone(), life.stop.clone());
     let (applier, kafka) = (settings.applier.clone(), settings.kafka.clone());
     life.spawn("callback applier", async move { callback::run(&applier, &kafka, applied, graveyard, stop).await });
+
+    let (reconciler, postgres, stop) = (settings.reconciler.clone(), settings.postgres.clone(), life.stop.clone());
+    life.spawn("reconciler", async move {
+        reconciler::run(&reconciler, &postgres, pool, settlement, stop).await;
+        Ok::<(), std::convert::Infallible>(())
+    });
 }

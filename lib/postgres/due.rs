@@ -1,0 +1,76 @@
+//! What is due: the same question to every table that has a `due_at`.
+
+use std::time::Duration;
+
+use sqlx::PgPool;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// Where and how to look for rows that are due.
+#[derive(Clone, Debug)]
+pub struct Search {
+    /// No row that became due before this is looked at. None: from the very beginning.
+    pub from: Option<OffsetDateTime>,
+    /// Gateways whose rows are left alone.
+    pub except: Vec<String>,
+    /// Rows taken at most.
+    pub limit: usize,
+    /// For how long a row that is taken is nobody else's: longer than looking at it takes.
+    pub leave: Duration,
+    /// The longest time until it is due again, however long it has not moved.
+    pub longest: Duration,
+}
+
+/// A row that was taken; its `due_at` has been pushed forward.
+#[derive(Clone, Debug)]
+pub struct Due {
+    pub id: Uuid,
+    pub gateway: String,
+    /// When it had become due.
+    pub due_at: OffsetDateTime,
+}
+
+/// The rows taken, the longest due first, and the database's time.
+#[derive(Clone, Debug)]
+pub struct Found {
+    pub now: OffsetDateTime,
+    pub due: Vec<Due>,
+}
+
+/// A row of a claiming statement: the time always, a claim where there was one.
+#[derive(Debug)]
+pub struct Row {
+    pub now: OffsetDateTime,
+    pub id: Option<Uuid>,
+    pub gateway: Option<String>,
+    pub due_at: Option<OffsetDateTime>,
+}
+
+impl Found {
+    pub fn of(rows: Vec<Row>) -> Result<Self, sqlx::Error> {
+        let now = rows.first().map(|row| row.now).ok_or(sqlx::Error::RowNotFound)?;
+        let due = rows.into_iter().filter_map(|row| {
+            let (id, gateway, due_at) = (row.id?, row.gateway?, row.due_at?);
+            Some(Due { id, gateway, due_at })
+        });
+        Ok(Self { now, due: due.collect() })
+    }
+}
+
+/// The transaction that a claim runs in. A search from the very beginning may have to read past millions of dead entries while an
+/// old snapshot is held open, and is given the time for it: cut off, it would never get further.
+pub async fn begin<'c>(
+    pool: &'c PgPool,
+    search: &Search,
+) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, sqlx::Error> {
+    let mut claim = pool.begin().await?;
+    if search.from.is_none() {
+        sqlx::query("SET LOCAL statement_timeout = '10min'").execute(&mut *claim).await?;
+    }
+    Ok(claim)
+}
+
+/// Milliseconds, as the statements take them.
+pub fn millis(duration: Duration) -> f64 {
+    duration.as_millis() as f64
+}
