@@ -8,6 +8,7 @@ mod payment;
 pub use payment::{Payment, State};
 
 use std::collections::{HashMap, HashSet};
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use time::OffsetDateTime;
@@ -36,6 +37,7 @@ pub struct Owed {
 
 #[derive(Default)]
 pub struct Books {
+    /// In the order of their creation, which their times follow.
     payments: Vec<Payment>,
     by_reference: HashMap<(Vendor, String), usize>,
     listed: HashMap<(Vendor, Kind), Vec<usize>>,
@@ -117,9 +119,29 @@ impl Books {
         self.payments.iter().enumerate()
     }
 
-    /// A vendor's payments of a kind, newest first.
-    pub fn newest_first(&self, vendor: Vendor, kind: Kind) -> impl Iterator<Item = &Payment> {
-        self.listed.get(&(vendor, kind)).into_iter().flatten().rev().map(|place| &self.payments[*place])
+    /// A vendor's payments of a kind that were created within the window (unix seconds, both included), newest first; `after` leaves
+    /// out a payment and all that are newer.
+    pub fn newest_first(
+        &self,
+        vendor: Vendor,
+        kind: Kind,
+        window: RangeInclusive<i64>,
+        after: Option<&str>,
+    ) -> impl Iterator<Item = &Payment> {
+        let listed = self.listed.get(&(vendor, kind)).map_or(&[][..], Vec::as_slice);
+        let created = |place: usize| self.payments[place].created_at.unix_timestamp();
+        let older = after.map_or(listed.len(), |reference| {
+            let place = self.place_of(vendor, reference);
+            listed.partition_point(|listed| place.is_some_and(|place| *listed < place))
+        });
+        let end = listed.partition_point(|place| created(*place) <= *window.end()).min(older);
+        let begin = listed.partition_point(|place| created(*place) < *window.start()).min(end);
+        listed[begin..end].iter().rev().map(|place| &self.payments[*place])
+    }
+
+    /// When the youngest payment came onto the books.
+    pub fn latest(&self) -> OffsetDateTime {
+        self.payments.last().map_or(OffsetDateTime::UNIX_EPOCH, |payment| payment.created_at)
     }
 
     /// Payments that wait for their customer, newest first.

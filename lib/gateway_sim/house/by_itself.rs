@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{House, Step};
 use crate::gateway_sim::agenda::Due;
 use crate::gateway_sim::behaviour::Verdict;
-use crate::gateway_sim::books::{Books, Payment, State};
+use crate::gateway_sim::books::{Payment, State};
 use crate::gateway_sim::charge_log::{Closed, StateName};
 use crate::gateway_sim::settings::Customer;
 use crate::gateway_sim::vendor::Vendor;
@@ -79,36 +79,39 @@ impl House {
         .await
     }
 
-    /// Takes a payment to the state that `next` says, if it says one.
+    /// Takes a payment to the state that `next` says, if it says one, and sets in motion what follows.
     async fn step(
         &self,
         place: usize,
         next: impl FnOnce(&Payment, Verdict) -> Option<StateName>,
     ) -> Result<(), Closed> {
-        let (step, on_disk) = {
-            let mut books = self.books();
-            let payment = books.payment(place);
-            let Some(name) = next(payment, self.plan(payment).verdict) else { return Ok(()) };
-            self.enter_change(&mut books, place, name)
-        };
-        on_disk.await?;
-        self.follow(&step);
+        if let Some(step) = self.take(place, next).await? {
+            self.follow(&step);
+        }
         Ok(())
     }
 
-    fn enter_change(
+    /// As [`House::step`], but what follows is the caller's.
+    pub(super) async fn take(
         &self,
-        books: &mut Books,
         place: usize,
-        name: StateName,
-    ) -> (Step, impl Future<Output = Result<(), Closed>> + Send + use<>) {
-        let (entries, step) = self.change(books, place, name, None);
-        let on_disk = self.record(books, &entries);
-        (step(books), on_disk)
+        next: impl FnOnce(&Payment, Verdict) -> Option<StateName>,
+    ) -> Result<Option<Step>, Closed> {
+        let (step, on_disk) = {
+            let mut books = self.books();
+            let payment = books.payment(place);
+            let Some(name) = next(payment, self.plan(payment).verdict) else { return Ok(None) };
+            let (entries, step) = self.change(&books, place, name, None);
+            let on_disk = self.record(&mut books, &entries);
+            (step(&books), on_disk)
+        };
+        on_disk.await?;
+        Ok(Some(step))
     }
 }
 
-fn settled(payment: &Payment, verdict: Verdict) -> Option<StateName> {
+/// A payment that was accepted finishes.
+pub(super) fn settled(payment: &Payment, verdict: Verdict) -> Option<StateName> {
     let open = matches!(payment.state, State::Pending | State::Capturing);
     open.then_some(if verdict == Verdict::Succeeds { StateName::Captured } else { StateName::Failed })
 }

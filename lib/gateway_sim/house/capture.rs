@@ -55,7 +55,7 @@ impl House {
             books.end(capture.vendor, &capture.key);
             books.end(capture.vendor, &capture.reference);
         }
-        Ok(self.conclude(step, plan, plan.mishap).await)
+        self.conclude(step, plan, plan.mishap).await
     }
 
     /// The place of the payment to be captured, or what is answered without doing it.

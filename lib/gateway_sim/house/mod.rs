@@ -29,7 +29,6 @@ use super::charge_log::{
 };
 use super::settings::{Customer, Settings};
 use super::vendor::Vendor;
-use crate::domain::ids::Kind;
 
 pub struct House {
     pub(super) settings: Settings,
@@ -211,20 +210,18 @@ impl House {
         Ok(payment)
     }
 
-    /// Answers a question about many payments, newest first: what `pick` makes of them.
+    /// Answers a question about many payments: what `pick` finds in the books.
     pub(super) async fn list<T>(
         &self,
         vendor: Vendor,
-        kind: Kind,
         arrived_at: OffsetDateTime,
-        pick: impl FnOnce(&mut dyn Iterator<Item = &Payment>) -> T,
+        pick: impl FnOnce(&Books) -> T,
     ) -> Result<T, Closed> {
         let (picked, on_disk) = {
             let mut books = self.books();
-            let picked = pick(&mut books.newest_first(vendor, kind));
+            let picked = pick(&books);
             let question = order::question(vendor, None, None, arrived_at, Answer::Told);
-            let on_disk = self.record(&mut books, &[Entry::Request(question)]);
-            (picked, on_disk)
+            (picked, self.record(&mut books, &[Entry::Request(question)]))
         };
         self.latency("list", "").await;
         on_disk.await?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use time::OffsetDateTime;
 
+use super::by_itself::settled;
 use super::order::{Order, Served};
 use super::{House, Step, now, queued};
 use crate::domain::ids::{Kind, Operation};
@@ -46,7 +47,7 @@ impl House {
         on_disk.await?;
         self.books().end(order.vendor, &order.key);
         let mishap = if order.strikes() { plan.mishap } else { Mishap::None };
-        Ok(self.conclude(step, plan, mishap).await)
+        self.conclude(step, plan, mishap).await
     }
 
     /// None lets the order in; else what it is answered without being executed.
@@ -90,7 +91,8 @@ impl House {
             Mishap::FailedAfter if order.strikes() => Answer::FailedAfter,
             _ => Answer::Executed,
         };
-        let (result, at) = (order.result(plan), now());
+        // A clock that was set back does not bring the books out of order.
+        let (result, at) = (order.result(plan), now().max(books.latest()));
         let charge = ChargeEntry {
             gateway: order.vendor,
             reference: self.fresh_reference(books, order),
@@ -137,19 +139,27 @@ impl House {
     }
 
     /// Sets in motion what follows from a step that is on disk, and says what the caller hears of it.
-    pub(super) async fn conclude(&self, step: Step, plan: Plan, mishap: Mishap) -> Served {
+    pub(super) async fn conclude(&self, step: Step, plan: Plan, mishap: Mishap) -> Result<Served, Closed> {
         if plan.callbacks == Callbacks::BeforeAnswer {
-            for event in &step.events {
-                self.deliver(event).await;
+            self.deliver_all(&step.events).await;
+            if let Some(settled) = self.take(step.place, settled).await? {
+                self.deliver_all(&settled.events).await;
+            } else {
+                self.foresee(step.place, &step.payment);
             }
-            self.foresee(step.place, &step.payment);
         } else {
             self.follow(&step);
         }
-        match mishap {
+        Ok(match mishap {
             Mishap::LostAfter => Served::Unanswered,
             Mishap::FailedAfter => Served::ServerError,
             _ => Served::Executed(Box::new(step.payment)),
+        })
+    }
+
+    async fn deliver_all(&self, events: &[String]) {
+        for event in events {
+            self.deliver(event).await;
         }
     }
 }

@@ -1,15 +1,14 @@
 //! Reading what Stripe's clients send.
 
 use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
 
-use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Order, amount, fail};
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::{Currency, Money};
 use crate::gateway_sim::behaviour::dice;
-use crate::gateway_sim::books::Payment;
 use crate::gateway_sim::house::House;
 use crate::gateway_sim::line::{Call, Reply};
 use crate::gateway_sim::vendor::Vendor;
@@ -120,32 +119,12 @@ fn money(fields: &Fields) -> Result<Money, Reply> {
 pub struct Window {
     pub limit: usize,
     pub starting_after: Option<String>,
-    /// Unix seconds, both included.
-    from: i64,
-    to: i64,
-}
-
-impl Window {
-    /// Still newer than where the page starts.
-    pub fn is_before_start(&self, payment: &Payment) -> bool {
-        self.starting_after.as_ref().is_some_and(|id| *id != payment.reference)
-    }
-
-    pub fn reaches_back_to(&self, payment: &Payment) -> bool {
-        seconds(payment.created_at) >= self.from
-    }
-
-    pub fn ends_after(&self, payment: &Payment) -> bool {
-        seconds(payment.created_at) <= self.to
-    }
-}
-
-fn seconds(at: OffsetDateTime) -> i64 {
-    at.unix_timestamp()
+    /// Unix seconds.
+    pub created: RangeInclusive<i64>,
 }
 
 pub fn window(query: &str) -> Result<Window, Reply> {
-    let mut window = Window { limit: 10, starting_after: None, from: i64::MIN, to: i64::MAX };
+    let (mut limit, mut starting_after, mut from, mut to) = (10, None, i64::MIN, i64::MAX);
     for (name, value) in Call::pairs(query.as_bytes()) {
         let number = || {
             let message = format!("Invalid integer: {value}");
@@ -153,16 +132,16 @@ pub fn window(query: &str) -> Result<Window, Reply> {
         };
         match name.as_str() {
             "limit" => match number()? {
-                limit @ 1..=100 => window.limit = usize::try_from(limit).unwrap_or(10),
+                wanted @ 1..=100 => limit = usize::try_from(wanted).unwrap_or(10),
                 _ => return Err(fail::invalid("parameter_invalid_integer", "limit", "limit is from 1 to 100.")),
             },
-            "starting_after" => window.starting_after = Some(value.clone()),
-            "created[gte]" => window.from = window.from.max(number()?),
-            "created[gt]" => window.from = window.from.max(number()?.saturating_add(1)),
-            "created[lte]" => window.to = window.to.min(number()?),
-            "created[lt]" => window.to = window.to.min(number()?.saturating_sub(1)),
+            "starting_after" => starting_after = Some(value.clone()),
+            "created[gte]" => from = from.max(number()?),
+            "created[gt]" => from = from.max(number()?.saturating_add(1)),
+            "created[lte]" => to = to.min(number()?),
+            "created[lt]" => to = to.min(number()?.saturating_sub(1)),
             _ => return Err(fail::unknown_parameter(&name)),
         }
     }
-    Ok(window)
+    Ok(Window { limit, starting_after, created: from..=to })
 }

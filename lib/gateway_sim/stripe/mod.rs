@@ -123,17 +123,17 @@ async fn list(house: &Shared, call: &Call, name: &str, kind: Kind) -> Result<Con
         Err(refused) => return Ok(refused.into()),
     };
     let page = house
-        .list(Vendor::Stripe, kind, call.arrived_at, |newest_first| {
-            let mut within = newest_first
-                .skip_while(|payment| window.is_before_start(payment))
-                .skip(usize::from(window.starting_after.is_some()))
-                .take_while(|payment| window.reaches_back_to(payment))
-                .filter(|payment| window.ends_after(payment));
+        .list(Vendor::Stripe, call.arrived_at, |books| {
+            let after = window.starting_after.as_deref();
+            after.is_none_or(|id| books.by_reference(Vendor::Stripe, id).is_some()).then_some(())?;
+            let mut within = books.newest_first(Vendor::Stripe, kind, window.created.clone(), after);
             let data: Vec<Payment> = within.by_ref().take(window.limit).cloned().collect();
-            (data, within.next().is_some())
+            Some((data, within.next().is_some()))
         })
         .await?;
-    let (payments, has_more) = page;
+    let Some((payments, has_more)) = page else {
+        return Ok(fail::no_such(kind, window.starting_after.as_deref().unwrap_or_default()).into());
+    };
     let data: Vec<Value> = payments.iter().map(|payment| objects::object(house, payment)).collect();
     let body = json!({ "object": "list", "data": data, "has_more": has_more, "url": format!("/v1/{name}") });
     Ok(Reply::json(StatusCode::OK, &body).into())
