@@ -47,6 +47,12 @@ impl Order {
         let json = serde_json::to_vec(self).expect("an order is a plain struct of strings and numbers");
         [CANONICAL, &json].concat()
     }
+
+    /// The metadata as a JSON object, if there is any.
+    pub fn metadata_json(&self) -> Option<String> {
+        let write = || serde_json::to_string(&self.metadata).expect("a map of strings is always written");
+        (!self.metadata.is_empty()).then(write)
+    }
 }
 
 /// Who orders.

@@ -15,6 +15,7 @@ use crate::domain::ids::Kind;
 use crate::postgres::clock::DatabaseClock;
 use crate::postgres::combiner::{Batch, Combiner, Refused};
 use crate::sealing::Sealed;
+use crate::service::failpoint::{self, Window};
 
 /// Tries in company before a request runs in a statement of its own, where nobody's key can cross it.
 const TRIES_IN_COMPANY: usize = 2;
@@ -158,6 +159,7 @@ impl Accepting {
         entries: &[&Entry],
     ) -> Result<Vec<Option<Verdict>>, sqlx::Error> {
         let rows = Columns::of(entries).run(connection).await?;
+        failpoint::reached(Window::C2).await;
         if let Some(row) = rows.first() {
             self.clock.heard(row.now);
         }

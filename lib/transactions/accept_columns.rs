@@ -98,9 +98,7 @@ impl<'a> Columns<'a> {
         self.destination_key_id.push(entry.destination.as_ref().map(|sealed| sealed.key_id.as_str()));
         self.return_url.push(order.return_url.as_deref());
         self.client_reference.push(order.client_reference.as_deref());
-        let metadata = (!order.metadata.is_empty())
-            .then(|| serde_json::to_string(&order.metadata).expect("a map of strings is always written"));
-        self.metadata.push(metadata);
+        self.metadata.push(order.metadata_json());
     }
 
     fn add_answer(&mut self, entry: &'a Entry) {

@@ -8,3 +8,4 @@ mod accept_columns;
 pub mod acts;
 pub mod due;
 pub mod load;
+pub mod resource;

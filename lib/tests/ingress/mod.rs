@@ -3,5 +3,8 @@
 pub mod client;
 
 mod acceptance;
+pub mod api;
 pub mod orders;
+mod payments;
 mod server;
+pub mod silent_gateway;

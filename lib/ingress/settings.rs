@@ -1,0 +1,59 @@
+//! What the ingress can be told.
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::redis::Quota;
+use crate::service::http::Limits;
+use crate::service::secret::Secret;
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Settings {
+    /// Where the API listens.
+    pub listen: String,
+    pub http: Limits,
+    /// The secret under which API keys are hashed, 32 bytes at least. Changing it revokes every key.
+    pub api_key_pepper: Secret,
+    /// Of each API key.
+    pub quota: Quota,
+    /// Of each address, for requests whose API key was not seen valid before.
+    pub stranger_quota: Quota,
+    /// Of each API key, for asking gateways by `refresh=true`.
+    pub refresh_quota: Quota,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpAddr>,
+    /// Bytes of a request's body at most.
+    pub body_bytes: usize,
+    /// For a request's body to arrive.
+    pub body_ms: u64,
+    /// Payments being accepted at the same time. Reads and callbacks have room of their own.
+    pub accepting: usize,
+    /// Reads at the same time, waiting ones included.
+    pub reading: usize,
+    /// Connections to PostgreSQL that accept payments.
+    pub acceptors: usize,
+    /// For a payment to be committed, before the answer is 503.
+    pub commit_ms: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            listen: "127.0.0.1:15001".into(),
+            http: Limits::default(),
+            api_key_pepper: Secret::default(),
+            quota: Quota { per_second: 200, burst: 400 },
+            stranger_quota: Quota { per_second: 20, burst: 100 },
+            refresh_quota: Quota { per_second: 1, burst: 5 },
+            trusted_proxies: Vec::new(),
+            body_bytes: 64 * 1024,
+            body_ms: 5_000,
+            accepting: 1_024,
+            reading: 2_048,
+            acceptors: 2,
+            commit_ms: 5_000,
+        }
+    }
+}
