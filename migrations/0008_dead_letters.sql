@@ -9,7 +9,7 @@ CREATE TABLE dead_letters (
     -- Name to text, as far as they are text: what a replay needs and a person reads.
     headers       json        NOT NULL,
     record_hash   bytea       NOT NULL CONSTRAINT dead_letters_hash_is_sha256 CHECK (octet_length(record_hash) = 32),
-    reason        text        NOT NULL CONSTRAINT dead_letters_reason_not_empty CHECK (reason <> ''),
+    reason        text        NOT NULL,
     event_hash    bytea       NOT NULL,
     at            timestamptz NOT NULL DEFAULT clock_timestamp(),
     -- The hash belongs to it because offsets begin anew when a topic is made anew: another record in an old place is another letter.

@@ -17,8 +17,8 @@ use crate::domain::lane::lane_of;
 use crate::kafka::consumer::{Graveyard, Record};
 use crate::outbox::doorbell::Doorbell;
 
-/// Characters of a reason that are kept.
-const REASON_LIMIT: usize = 500;
+/// Characters of a reason, or of a header, that are kept.
+const TEXT_LIMIT: usize = 500;
 
 #[derive(Clone)]
 pub struct DeadLetters {
@@ -79,15 +79,14 @@ impl Graveyard for DeadLetters {
     }
 }
 
-/// A reason may quote the record it is about, and PostgreSQL's text refuses NUL: a letter must never be refused for its reason.
-fn printable(reason: &str) -> String {
-    let text: String = reason.chars().map(|c| if c.is_control() { ' ' } else { c }).take(REASON_LIMIT).collect();
-    if text.trim().is_empty() { "no reason given".to_owned() } else { text }
+/// PostgreSQL's text and json refuse NUL, and a letter must never be refused for what is written on it.
+fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() { ' ' } else { c }).take(TEXT_LIMIT).collect()
 }
 
 fn headers(record: &Record) -> Value {
-    let texts = record.headers.iter().map(|(name, value)| (name.clone(), String::from_utf8_lossy(value).into()));
-    Value::Object(texts.collect())
+    let text = |bytes: &[u8]| printable(&String::from_utf8_lossy(bytes));
+    record.headers.iter().map(|(name, value)| (printable(name), Value::String(text(value)))).collect()
 }
 
 /// SHA-256 over key and value, each with its length in front (absent differs from empty).
@@ -108,7 +107,6 @@ mod tests {
     fn a_reason_that_quotes_garbage_can_be_stored() {
         let reason = printable(&format!("unknown field `a\0b\n{}`", "é".repeat(1_000)));
         assert!(reason.starts_with("unknown field `a b é"), "{reason}");
-        assert_eq!(reason.chars().count(), REASON_LIMIT);
-        assert_eq!(printable("\0"), "no reason given");
+        assert_eq!(reason.chars().count(), TEXT_LIMIT);
     }
 }
