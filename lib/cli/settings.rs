@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::service::{config, process, telemetry};
-use crate::{callback, gateway, gateway_sim, kafka, postgres, reconciler, relay, sealing, settlement, worker};
+use crate::{
+    callback, gateway, gateway_sim, ingress, kafka, postgres, reconciler, redis, relay, sealing, settlement, worker,
+};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -11,7 +13,9 @@ pub struct Settings {
     pub env: Env,
     pub process: process::Settings,
     pub postgres: postgres::Settings,
+    pub redis: redis::Settings,
     pub kafka: kafka::Settings,
+    pub ingress: ingress::Settings,
     pub callback: callback::receive::Settings,
     pub relay: relay::Settings,
     pub worker: worker::Settings,

@@ -7,6 +7,7 @@
 
 mod gateway_sim;
 mod gateway_worker;
+mod ingress;
 mod relay;
 mod shell;
 
@@ -23,6 +24,7 @@ use crate::service::telemetry::Telemetry;
 use crate::settlement;
 pub use gateway_sim::{GATEWAY_SIM, gateway_sim};
 pub use gateway_worker::{GATEWAY_WORKER, gateway_worker, start_gateway_worker};
+pub use ingress::{INGRESS, LISTEN, ingress, start_ingress};
 pub use relay::{RELAY, relay, start_relay};
 pub use shell::Shell;
 
@@ -45,22 +47,35 @@ pub enum Error {
     #[error(transparent)]
     Settlement(#[from] settlement::SettingsError),
     #[error(transparent)]
+    Redis(#[from] crate::redis::BadUrl),
+    /// A part that only some processes have.
+    #[error(transparent)]
+    Part(Box<dyn std::error::Error + Send + Sync>),
+    #[error(transparent)]
     Simulator(#[from] crate::gateway_sim::Error),
 }
 
 impl Error {
+    pub fn part(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Part(Box::new(error))
+    }
+
     /// Whether other settings are what it takes, so that starting again as it is will not help.
     fn is_of_settings(&self) -> bool {
         use crate::gateway_sim::Error as Simulator;
         matches!(
             self,
-            Self::Gateways(_) | Self::Sealing(_) | Self::Settlement(_) | Self::Simulator(Simulator::Settings(_))
+            Self::Gateways(_)
+                | Self::Sealing(_)
+                | Self::Settlement(_)
+                | Self::Redis(_)
+                | Self::Simulator(Simulator::Settings(_))
         )
     }
 }
 
 /// What ingress and worker both stand on: the gateways' adapters, and the keys under which account data are sealed.
-fn edges(settings: &Settings) -> Result<(Gateways, Sealer), Error> {
+pub fn edges(settings: &Settings) -> Result<(Gateways, Sealer), Error> {
     Ok((gateway::registry(&settings.gateways)?, Sealer::new(&settings.sealing)?))
 }
 
@@ -105,8 +120,8 @@ pub fn run_with(
     runtime.shutdown_background();
     telemetry.flush();
     match end {
-        End::Clean => {}
-        End::Failed(reason) => tracing::error!(reason, "ended by a failure"),
+        // The failure was told when it happened.
+        End::Clean | End::Failed(_) => {}
         End::Overdue(tasks) => {
             tracing::error!(tasks, "the deadline for stopping is over; what was under way will be repeated");
         }

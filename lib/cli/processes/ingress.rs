@@ -1,0 +1,79 @@
+//! The ingress: the API, and the gateways' callbacks on the same port.
+
+use sqlx::postgres::PgPool;
+use tokio::net::TcpListener;
+
+use super::{Error, Process, Shell, edges};
+use crate::callback::receive::Receiver;
+use crate::callbacks::Storing;
+use crate::cli::settings::Env;
+use crate::gateway::Gateways;
+use crate::ingress::{Parts, Surroundings};
+use crate::outbox::doorbell::Doorbell;
+use crate::postgres::clock::DatabaseClock;
+use crate::postgres::combiner::{Combiner, Layout};
+use crate::redis::Redis;
+use crate::routing::Routing;
+use crate::sealing::Sealer;
+
+pub const INGRESS: Process = Process { name: "ingress", admin_port: 15002 };
+
+/// The variable that chooses the API's port, for whoever finds it taken.
+pub const LISTEN: &str = "PAYFLEET_INGRESS__LISTEN";
+
+/// Wires the process and starts its stages; they end with its life.
+pub async fn ingress(shell: &mut Shell) -> Result<(), Error> {
+    let listen = shell.settings.ingress.listen.clone();
+    let api = shell.open("api", &listen, LISTEN).await?;
+    let pool = shell.settings.postgres.lazy_pool(INGRESS.name)?;
+    let (gateways, sealer) = edges(&shell.settings)?;
+    shell.serve_admin(Some(&pool)).await?;
+    shell.announce();
+    shell.schema().await?;
+    start_ingress(shell, api, pool, gateways, sealer).await
+}
+
+/// The stages alone, for a process that also runs others.
+pub async fn start_ingress(
+    shell: &Shell,
+    api: TcpListener,
+    pool: PgPool,
+    gateways: Gateways,
+    sealer: Sealer,
+) -> Result<(), Error> {
+    let (settings, life) = (&shell.settings, &shell.life);
+    let doorbell = Doorbell::start(&settings.postgres, &life.tasks, life.stop.clone());
+    let routing = Routing::start(pool.clone(), &gateways, &life.tasks, life.stop.clone());
+    life.stop.run_until_cancelled(routing.loaded()).await.ok_or(Error::Stopped)?;
+    let redis = Redis::new(&settings.redis)?;
+    redis.watch(&life.tasks, life.stop.clone());
+    let clock = DatabaseClock::default();
+    let storing = Combiner::start(Storing, &settings.postgres, Layout::default(), &life.tasks);
+    let receiver = Receiver::new(
+        settings.callback.clone(),
+        gateways,
+        storing,
+        sealer.clone(),
+        doorbell.clone(),
+        clock.clone(),
+        life.tasks.clone(),
+    );
+    let surroundings = match settings.env {
+        Env::Dev => Surroundings::Development,
+        Env::Production => Surroundings::Production,
+    };
+    let parts = Parts {
+        settings: settings.ingress.clone(),
+        surroundings,
+        postgres: settings.postgres.clone(),
+        pool,
+        redis,
+        sealer,
+        routing,
+        doorbell,
+        clock,
+        tracker: life.tasks.clone(),
+    };
+    life.spawn("ingress", crate::ingress::run(api, parts, receiver.routes(), life.stop.clone()));
+    Ok(())
+}
