@@ -17,6 +17,12 @@ help: ## list the targets
 prepare: ## install what this machine lacks to build, run and test
 	@lib/dev/prepare.sh tests
 
+.PHONY: run
+run: ## the whole fleet on this machine, with servers of its own; the API on port 15001
+	@lib/dev/prepare.sh
+	$(OFFLINE) cargo build --locked --bins
+	@exec $(PAYFLEET) dev
+
 .PHONY: test
 test: ## build and run all tests, on servers of their own
 	@lib/dev/prepare.sh tests
@@ -34,3 +40,23 @@ check: ## formatting, lints, dependencies: no warning allowed
 sqlx: ## regenerate .sqlx after a statement or a migration has changed
 	@lib/dev/prepare.sh tests
 	@lib/dev/sqlx.sh
+
+.PHONY: deploy
+deploy: ## the whole fleet in containers, each process of its own; the API on port 15001
+	@lib/dev/deploy.sh
+	docker compose up --detach --build --wait
+	@echo "API http://localhost:15001, simulator http://localhost:15010, Grafana http://localhost:3000, Prometheus http://localhost:9090"
+
+.PHONY: scale
+scale: ## replicas in containers, as in `make scale relay=3 gateway-worker=4`
+	docker compose scale $(foreach service,relay gateway-worker,$(if $($(service)),$(service)=$($(service))))
+
+.PHONY: logs
+logs: ## follow the containers' logs
+	docker compose logs --follow --tail 100
+
+.PHONY: clean
+clean: ## remove containers and their data, and everything that `make run` and `make test` keep
+	@if [ -e .dev/deploy ]; then docker compose down --volumes --remove-orphans; fi
+	@if [ -x $(PAYFLEET) ]; then $(PAYFLEET) dev clean; fi
+	rm -rf .dev

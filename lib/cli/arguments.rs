@@ -33,10 +33,17 @@ pub enum Command {
     Migrate(Output),
     /// Make the topics that are missing and check those that exist.
     Topics(Output),
+    /// Put gateways and routes into the database, unless they are there; with --demo also users to try payfleet with.
+    Seed(Seed),
+    /// Acts on the outbox.
+    #[command(subcommand)]
+    Outbox(Outbox),
     /// Send payments at a rate, resend what is lost under the same key, and tell what came of it.
     Load(Load),
     /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
     Verify(Verify),
+    /// Ask the process on this machine whether it is ready: for health checks of containers.
+    Health(Health),
     /// Show the settings in effect and where each comes from, secrets redacted.
     Config(Output),
 }
@@ -49,12 +56,34 @@ pub struct Output {
 }
 
 #[derive(Debug, Args)]
+pub struct Seed {
+    /// Users with fixed keys. Refused where PAYFLEET_ENV is production.
+    #[arg(long)]
+    pub demo: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Outbox {
+    /// Start all lanes anew after the database has become another one (failover, restore): what is still in the outbox is sent again.
+    Rebase(Output),
+}
+
+#[derive(Debug, Args)]
+pub struct Health {
+    /// Where to ask; the readiness of the admin port if not given.
+    #[arg(long)]
+    pub url: Option<String>,
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = false)]
 pub struct Dev {
     /// Where everything of it is kept.
     #[arg(long, default_value = ".dev", global = true)]
     pub directory: PathBuf,
+    /// Without a command: run the fleet until Ctrl-C.
     #[command(subcommand)]
-    pub command: DevCommand,
+    pub command: Option<DevCommand>,
 }
 
 #[derive(Debug, Subcommand)]
@@ -65,4 +94,6 @@ pub enum DevCommand {
         #[arg(required = true, last = true)]
         command: Vec<String>,
     },
+    /// End what a killed run left behind, and remove its data.
+    Clean,
 }

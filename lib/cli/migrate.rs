@@ -14,7 +14,7 @@ use super::output::{self, Table};
 use super::routes::{GATEWAYS, routes};
 use super::settings::Settings as Root;
 use crate::service::secret::Secret;
-use crate::{kafka, postgres, routing};
+use crate::{kafka, outbox, postgres, routing};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -94,6 +94,20 @@ pub async fn migrate(settings: &Root) -> Result<Report, Error> {
     Ok(Report { migrations, topics, routes: routes().len() })
 }
 
+/// A connection of the role that owns the schema.
+pub async fn owner(settings: &Settings) -> Result<PgConnection, Error> {
+    Ok(patiently(settings, "PostgreSQL", || connect(&settings.owner_url)).await?)
+}
+
+/// Gateways and routes alone.
+pub async fn gateways_and_routes(settings: &Settings) -> Result<(), Error> {
+    let mut owner = owner(settings).await?;
+    let mut commit = owner.begin().await?;
+    routing::upsert(&mut commit, &GATEWAYS, &routes()).await?;
+    commit.commit().await?;
+    Ok(())
+}
+
 /// Migrations, what the application's role may do beyond them, gateways and routes.
 pub async fn schema(settings: &Settings) -> Result<Vec<i64>, Error> {
     patiently(settings, "PostgreSQL", || create_database(&settings.owner_url)).await?;
@@ -130,6 +144,29 @@ async fn create_database(url: &str) -> Result<(), sqlx::Error> {
         return Ok(());
     }
     Postgres::create_database(url).await
+}
+
+/// Starts the outbox's lanes anew.
+pub async fn rebase(settings: &Settings) -> Result<Rebased, Error> {
+    let rebased = outbox::rebase::rebase(&mut owner(settings).await?).await?;
+    Ok(Rebased { incarnation: rebased.incarnation, renumbered: rebased.renumbered })
+}
+
+/// What a rebase did.
+#[derive(Debug, Serialize)]
+pub struct Rebased {
+    pub incarnation: i32,
+    pub renumbered: u64,
+}
+
+impl Rebased {
+    pub fn show(&self, output: Output) {
+        if output.json {
+            return output::json(self);
+        }
+        println!("incarnation      {}", self.incarnation);
+        println!("rows renumbered  {}", self.renumbered);
+    }
 }
 
 async fn connect(url: &str) -> Result<PgConnection, sqlx::Error> {

@@ -2,11 +2,14 @@
 
 mod arguments;
 mod config;
+pub mod demo;
+mod health;
 mod load;
-mod migrate;
-mod output;
+pub mod migrate;
+pub mod output;
 pub mod processes;
-mod routes;
+pub mod routes;
+mod seed;
 pub mod settings;
 mod verify;
 
@@ -16,7 +19,7 @@ use clap::Parser;
 
 use crate::dev;
 use crate::service::config::{EXIT_BAD_SETTINGS, Loaded};
-use arguments::{Arguments, Command, Dev, DevCommand};
+use arguments::{Arguments, Command, Dev, DevCommand, Outbox};
 use settings::Settings;
 
 /// Why a command did not do what it was asked for.
@@ -24,6 +27,10 @@ use settings::Settings;
 enum Error {
     #[error(transparent)]
     Migrate(#[from] migrate::Error),
+    #[error(transparent)]
+    Seed(#[from] seed::Error),
+    #[error(transparent)]
+    Health(#[from] health::Error),
     #[error(transparent)]
     Servers(#[from] dev::servers::Error),
     #[error(transparent)]
@@ -46,8 +53,8 @@ pub fn main() -> ExitCode {
         }
     };
     let done = match arguments.command {
-        // The command inside has settings of its own, which are not this one's to judge.
-        Command::Dev(Dev { directory, command: DevCommand::Servers { command } }) => servers(&directory, &command),
+        // What runs inside has settings of its own, which are not this one's to judge.
+        Command::Dev(asked) => dev(&asked),
         command => match crate::service::config::load::<Settings>() {
             Ok(loaded) => execute(command, &loaded),
             Err(faults) => {
@@ -71,14 +78,31 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         Command::Topics(output) => runtime.block_on(migrate::topics(settings))?.show(output),
         Command::Load(asked) => return Ok(runtime.block_on(load::load(asked))?),
         Command::Verify(asked) => return Ok(runtime.block_on(verify::verify(settings, asked))?),
-        Command::Dev(_) => {}
+        Command::Seed(asked) => {
+            runtime.block_on(migrate::gateways_and_routes(&settings.migrate))?;
+            if asked.demo {
+                runtime.block_on(seed::demo(settings))?;
+            }
+        }
+        Command::Outbox(Outbox::Rebase(output)) => runtime.block_on(migrate::rebase(&settings.migrate))?.show(output),
+        Command::Health(asked) => runtime.block_on(health::health(settings, asked.url))?,
+        Command::Dev(_) => unreachable!("runs without these settings"),
     }
     Ok(ExitCode::SUCCESS)
 }
 
-fn servers(directory: &std::path::Path, command: &[String]) -> Result<ExitCode, Error> {
-    let runtime = tokio::runtime::Runtime::new()?;
-    let status = runtime.block_on(dev::servers::around(directory, command))?;
-    // A command ended by a signal has no code.
-    Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+fn dev(asked: &Dev) -> Result<ExitCode, Error> {
+    let home = &asked.directory;
+    match &asked.command {
+        None => Ok(dev::fleet::run(home)),
+        Some(DevCommand::Clean) => {
+            tokio::runtime::Runtime::new()?.block_on(dev::servers::clean(home))?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Some(DevCommand::Servers { command }) => {
+            let status = tokio::runtime::Runtime::new()?.block_on(dev::servers::around(home, command))?;
+            // A command ended by a signal has no code.
+            Ok(ExitCode::from(status.code().and_then(|code| u8::try_from(code).ok()).unwrap_or(1)))
+        }
+    }
 }

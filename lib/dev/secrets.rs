@@ -18,9 +18,10 @@ use super::servers::Error;
 const SCRIPT: &str = include_str!("secrets.sh");
 
 /// Which setting reads which secret. Both sides of a gateway read the same.
-const FILES: [(&str, &str); 12] = [
+const FILES: [(&str, &str); 15] = [
     ("SEALING__KEYS", "sealing_keys"),
     ("MIGRATE__APP_PASSWORD", "app_password"),
+    ("INGRESS__API_KEY_PEPPER", "api_key_pepper"),
     ("GATEWAYS__STRIPE__SECRET_KEY", "stripe_secret_key"),
     ("GATEWAYS__STRIPE__CALLBACK_KEY", "stripe_callback_key"),
     ("GATEWAYS__PAYPAL__CLIENT_SECRET", "paypal_client_secret"),
@@ -30,7 +31,9 @@ const FILES: [(&str, &str); 12] = [
     ("SIM__STRIPE__SECRET_KEY", "stripe_secret_key"),
     ("SIM__STRIPE__CALLBACK_KEY", "stripe_callback_key"),
     ("SIM__PAYPAL__CLIENT_SECRET", "paypal_client_secret"),
+    ("SIM__PAYPAL__CALLBACK_PRIVATE_KEY", "paypal_key.pem"),
     ("SIM__BANK__PASSWORD", "bank_password"),
+    ("SIM__BANK__CALLBACK_KEY", "bank_callback_key"),
 ];
 
 /// The directory with all secrets of a development fleet in it.

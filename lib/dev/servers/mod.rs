@@ -11,6 +11,7 @@ pub mod postgres;
 pub mod redis;
 
 mod around;
+mod clean;
 mod directory;
 mod supervised;
 
@@ -18,8 +19,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 pub use around::around;
+pub use clean::clean;
 pub use directory::Directory;
-pub use supervised::Supervised;
+pub use supervised::{Supervised, stop_orphan};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {

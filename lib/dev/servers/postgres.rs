@@ -137,8 +137,7 @@ impl Account {
     async fn of_postgres(tree: &Path) -> Result<Self, Error> {
         const AS_POSTGRES: [&str; 4] = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"];
         let prefix = AS_POSTGRES.map(str::to_owned).to_vec();
-        let tree = crc32fast::hash(tree.as_os_str().as_encoded_bytes());
-        let place = PathBuf::from(format!("/var/tmp/payfleet-{tree:08x}"));
+        let place = elsewhere(tree);
         if !runs(&prefix, &["true"]).await {
             let remedy = "run as an ordinary user, or make a `postgres` user: PostgreSQL refuses to run as root";
             return Err(Error::Missing { program: "a way to run PostgreSQL as another user", remedy });
@@ -160,6 +159,17 @@ impl Account {
         command.args(&words[1..]).current_dir(&self.place);
         command
     }
+}
+
+/// Where data are kept that the `postgres` user must reach.
+fn elsewhere(directory: &Path) -> PathBuf {
+    let hash = crc32fast::hash(directory.as_os_str().as_encoded_bytes());
+    PathBuf::from(format!("/var/tmp/payfleet-{hash:08x}"))
+}
+
+/// Removes data that are kept outside of the directory.
+pub(super) fn forget(directory: &Path) {
+    std::fs::remove_dir_all(elsewhere(directory)).ok();
 }
 
 async fn runs(prefix: &[String], command: &[&str]) -> bool {
