@@ -4,6 +4,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use http::{HeaderMap, HeaderValue};
+use moka::future::Cache;
 
 use super::credential::Credentials;
 use super::settings::Settings;
@@ -16,8 +17,12 @@ use crate::transactions::accept::Endpoint;
 /// How long a claim lasts whose holder was never heard of again.
 pub(super) const CLAIM_LASTS: std::time::Duration = std::time::Duration::from_secs(3);
 
+const LOOKING: u64 = 10_000;
+
 pub(super) struct Door {
     credentials: Credentials,
+    /// Looks at PostgreSQL that are under way.
+    looking: Cache<KeyHash, Credential>,
     redis: Redis,
     settings: Settings,
     /// The limits of this process alone, while Redis is away.
@@ -50,6 +55,7 @@ impl Door {
         let settings = parts.settings.clone();
         Self {
             credentials: Credentials::new(parts.pool.clone(), parts.clock.clone(), pepper, parts.surroundings),
+            looking: Cache::new(LOOKING),
             redis: parts.redis.clone(),
             alone: LocalLimit::new(settings.quota),
             strangers_alone: LocalLimit::new(settings.stranger_quota),
@@ -127,16 +133,22 @@ impl Door {
         }
     }
 
-    /// Asks PostgreSQL. A key that this process never saw counts against its address, so that guessing keys has a limit.
+    /// Asks PostgreSQL, once for all requests of a key that ask at the same time. A key that this process never saw counts against
+    /// its address, so that guessing keys has a limit.
     async fn look_up(&self, asking: Asking<'_>, hash: KeyHash, is_new: bool) -> Result<Credential, Problem> {
-        if is_new {
-            self.take_stranger(asking).await?;
-        }
-        let found = self.credentials.look_up(hash).await;
-        if found.is_err() {
+        let looking = async {
+            if is_new {
+                self.take_stranger(asking).await?;
+            }
+            self.credentials.look_up(hash).await
+        };
+        let found = self.looking.try_get_with(hash, looking).await;
+        // Only those who asked meanwhile share the answer.
+        self.looking.invalidate(&hash).await;
+        found.map_err(|problem| {
             metrics::counter!("payfleet_ingress_refused_total", "why" => "credential").increment(1);
-        }
-        found
+            Problem::clone(&problem)
+        })
     }
 
     /// A request without a usable key: 401, or 429 when its address sends too many.

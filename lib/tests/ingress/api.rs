@@ -35,6 +35,8 @@ pub fn sealing_keys() -> sealing::Settings {
 /// What a test may choose of an ingress.
 pub struct Choice {
     pub redis: String,
+    /// By which way the ingress reaches the database; None: directly.
+    pub postgres: Option<payfleet::postgres::Settings>,
     pub settings: ingress::Settings,
     pub surroundings: Surroundings,
 }
@@ -42,7 +44,7 @@ pub struct Choice {
 impl Default for Choice {
     fn default() -> Self {
         let settings = ingress::Settings { api_key_pepper: pepper(), ..Default::default() };
-        Self { redis: harness::redis_url(), settings, surroundings: Surroundings::Development }
+        Self { redis: harness::redis_url(), postgres: None, settings, surroundings: Surroundings::Development }
     }
 }
 
@@ -50,9 +52,7 @@ impl Default for Choice {
 pub struct Api {
     pub address: SocketAddr,
     pub redis: Redis,
-    pub routing: Routing,
     pub stop: CancellationToken,
-    pub tasks: TaskTracker,
 }
 
 impl Drop for Api {
@@ -67,7 +67,7 @@ pub async fn open(database: &Database) -> Api {
 
 pub async fn open_with(database: &Database, choice: Choice) -> Api {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
-    let postgres = database.settings();
+    let postgres = choice.postgres.unwrap_or_else(|| database.settings());
     let gateways: Gateways = super::silent_gateway::all();
     route(&database.owner, &gateways).await;
     let redis = Redis::new(&redis::Settings { url: Secret::new(choice.redis), ..Default::default() }).unwrap();
@@ -80,7 +80,7 @@ pub async fn open_with(database: &Database, choice: Choice) -> Api {
         pool: database.app.clone(),
         redis: redis.clone(),
         sealer: Sealer::new(&sealing_keys()).unwrap(),
-        routing: routing.clone(),
+        routing,
         doorbell: Doorbell::start(&postgres, &tasks, stop.clone()),
         clock: DatabaseClock::default(),
         tracker: tasks.clone(),
@@ -89,7 +89,7 @@ pub async fn open_with(database: &Database, choice: Choice) -> Api {
     let address = listener.local_addr().unwrap();
     let others = warp::path!("others").map(|| warp::reply::Response::new("others".into())).boxed();
     tasks.spawn(ingress::run(listener, parts, others, stop.clone()));
-    Api { address, redis, routing, stop, tasks }
+    Api { address, redis, stop }
 }
 
 /// Euros go to the first gateway that can; the rest to none.
@@ -121,11 +121,20 @@ pub struct Customer {
 
 pub async fn customer(database: &Database, available: i64, limit: RateLimit) -> Customer {
     let user = super::orders::user_with(&database.owner, available).await;
+    key_of(database, user, limit).await
+}
+
+async fn key_of(database: &Database, user: super::orders::User, limit: RateLimit) -> Customer {
     let pepper = Pepper::new(&pepper()).unwrap();
     let key = ApiKey::generate("pf_test_");
     let mut connection = database.app.acquire().await.unwrap();
     let key_id = accounts::create_key(&mut connection, user.id, &key, &pepper, limit).await.unwrap();
     Customer { user, key_id, hash: pepper.hash(key.expose()), bearer: format!("Bearer {}", key.expose()).into() }
+}
+
+/// Another key of the same user.
+pub async fn another_key(database: &Database, customer: &Customer) -> Customer {
+    key_of(database, customer.user, RateLimit::Applies).await
 }
 
 impl Customer {

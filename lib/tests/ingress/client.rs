@@ -51,13 +51,23 @@ impl Client {
         Self { stream: TcpStream::connect(address).await.unwrap(), buffer: Vec::new() }
     }
 
+    /// None: nobody listens any more.
+    pub async fn try_connect(address: SocketAddr) -> Option<Self> {
+        Some(Self { stream: TcpStream::connect(address).await.ok()?, buffer: Vec::new() })
+    }
+
     pub async fn send(&mut self, bytes: &[u8]) {
         // The server may have closed already; what it answered can be read all the same.
         self.stream.write_all(bytes).await.ok();
     }
 
-    /// A whole request; the length is added when there is a body.
     pub async fn request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Answer {
+        self.send_request(method, path, headers, body).await;
+        self.answer().await
+    }
+
+    /// A whole request; the length is added when there is a body.
+    pub async fn send_request(&mut self, method: &str, path: &str, headers: &[(&str, &str)], body: &[u8]) {
         let mut text = format!("{method} {path} HTTP/1.1\r\nhost: test\r\n");
         for (name, value) in headers {
             text.push_str(&format!("{name}: {value}\r\n"));
@@ -66,7 +76,6 @@ impl Client {
             text.push_str(&format!("content-length: {}\r\n", body.len()));
         }
         self.send(&[text.as_bytes(), b"\r\n", body].concat()).await;
-        self.answer().await
     }
 
     pub async fn answer(&mut self) -> Answer {

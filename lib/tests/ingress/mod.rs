@@ -4,6 +4,7 @@ pub mod client;
 
 mod acceptance;
 pub mod api;
+mod limits;
 pub mod orders;
 mod payments;
 mod server;
