@@ -34,6 +34,9 @@ pub enum Error {
     /// Told to stop before it was up: no failure.
     #[error("stopped while starting")]
     Stopped,
+    /// A person at a terminal has been told already.
+    #[error("told before")]
+    Told,
     #[error(transparent)]
     Port(#[from] http::BindError),
     #[error("PostgreSQL cannot be used: {0}")]
@@ -148,19 +151,22 @@ async fn live(
     life.spawn("metrics", telemetry.metrics.clone().keep_up(life.stop.clone()));
     let mut shell = Shell::new(process, settings, life.clone(), telemetry.metrics.clone());
     tracing::info!(process = process.name, version = env!("CARGO_PKG_VERSION"), "starting");
-    let mut failure = ExitCode::FAILURE;
+    let mut exit = 0;
     match wire(&mut shell).await {
         Ok(()) | Err(Error::Stopped) => {}
         Err(error) => {
-            if error.is_of_settings() {
-                failure = ExitCode::from(EXIT_BAD_SETTINGS);
+            exit = if error.is_of_settings() { EXIT_BAD_SETTINGS } else { 1 };
+            match error {
+                Error::Told => life.stop.cancel(),
+                error => life.fail(process.name, &error.to_string()),
             }
-            life.fail(process.name, &error.to_string());
         }
     }
     let end = life.end(drain).await;
     // Only now: whoever looks for the process finds it as long as it works.
     shell.finish().await;
-    let exit = if end == End::Clean { ExitCode::SUCCESS } else { failure };
-    (end, exit)
+    if exit == 0 && end != End::Clean {
+        exit = 1;
+    }
+    (end, ExitCode::from(exit))
 }

@@ -27,6 +27,8 @@ pub const FLEET: Process = Process { name: "fleet", admin_port: 15002 };
 /// Runs the fleet, with everything of it under `home`, until told to stop.
 pub fn run(home: &Path) -> ExitCode {
     let mut variables = Variables::of_environment();
+    // People read this, also through a pipe.
+    variables.set("TELEMETRY__FORMAT", "human");
     variables.set("PROCESS__RUN_DIR", home.join("run").to_string_lossy());
     let settings = match variables.load() {
         Ok(settings) => settings,
@@ -35,7 +37,15 @@ pub fn run(home: &Path) -> ExitCode {
             return ExitCode::from(EXIT_BAD_SETTINGS);
         }
     };
-    processes::run_with(FLEET, settings, async |shell| bring_up(shell, home, variables).await)
+    processes::run_with(FLEET, settings, async |shell| {
+        bring_up(shell, home, variables).await.map_err(|error| match error {
+            processes::Error::Stopped => error,
+            error => {
+                eprintln!("payfleet dev: {error}");
+                processes::Error::Told
+            }
+        })
+    })
 }
 
 async fn bring_up(shell: &mut Shell, home: &Path, variables: Variables) -> Result<(), processes::Error> {

@@ -35,7 +35,7 @@ pub enum Error {
     Settings(#[from] Faults),
     #[error(transparent)]
     Broker(#[from] embedded::Error),
-    #[error(transparent)]
+    #[error("{0}\nIf the data of earlier runs are of no use any more: `payfleet dev clean` removes them.")]
     Migrate(#[from] migrate::Error),
     #[error("PostgreSQL cannot be used: {0}")]
     Postgres(#[from] sqlx::Error),
