@@ -231,6 +231,11 @@ impl Assignment {
         self.commit_now(consumer, |_| true);
     }
 
+    /// From now on nothing begins; what is being handled goes on.
+    pub(super) fn stop_feeding(&self) {
+        self.stop.cancel();
+    }
+
     /// Leaves without a word: whatever was not committed by now is not.
     pub(super) fn forget(&mut self) {
         self.partitions.clear();

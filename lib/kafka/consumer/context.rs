@@ -4,7 +4,9 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rdkafka::TopicPartitionList;
 use rdkafka::client::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext, Rebalance};
+use rdkafka::error::KafkaError;
 use rdkafka::statistics::{Partition, Statistics};
 
 use super::assignment::Assignment;
@@ -49,9 +51,15 @@ impl ClientContext for Context {
         }
     }
 
-    fn error(&self, error: rdkafka::error::KafkaError, reason: &str) {
-        tracing::warn!(group = self.group, %error, reason, "kafka client");
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        match level {
+            RDKafkaLogLevel::Debug => tracing::trace!(group = self.group, facility, message, "librdkafka"),
+            _ => tracing::debug!(group = self.group, facility, message, "librdkafka"),
+        }
     }
+
+    /// Errors come out of `poll` too, and are heeded there.
+    fn error(&self, _: KafkaError, _: &str) {}
 }
 
 impl ConsumerContext for Context {

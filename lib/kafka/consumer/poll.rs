@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Message};
+use rdkafka::types::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
 
 use super::assignment::Assignment;
@@ -45,6 +46,7 @@ pub(super) fn run<H: Handler>(
         Poll { member, consumer: &consumer, commits, work }.until_told(signals)
     });
     let mut assignment = consumer.context().assignment();
+    assignment.stop_feeding();
     if signals.abandoned.is_cancelled() {
         assignment.forget();
     } else {
@@ -132,7 +134,12 @@ impl<H: Handler> Poll<'_, H> {
             return Err(Error::Fatal(error));
         }
         metrics::counter!("payfleet_consumer_errors_total", "group" => self.member.group.clone()).increment(1);
-        tracing::warn!(group = self.member.group, %error, "consumer");
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::BrokerTransportFailure) {
+            // One for every attempt to reach each broker; that all are away is told apart.
+            tracing::debug!(group = self.member.group, %error, "kafka");
+        } else {
+            tracing::warn!(group = self.member.group, %error, "kafka");
+        }
         Ok(())
     }
 }

@@ -28,6 +28,11 @@ struct State {
 pub struct Gates(Arc<Mutex<State>>);
 
 impl Gates {
+    /// No consumer has it any more.
+    pub fn is_left_alone(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+
     /// Records whose handling has begun and not ended.
     pub fn waiting(&self) -> Vec<Where> {
         self.0.lock().unwrap().waiting.keys().copied().collect()

@@ -74,6 +74,26 @@ async fn a_stopped_consumer_finishes_what_it_has_in_hand_and_commits_it() {
     assert_eq!(committed, expected.count() as i64);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_consumer_that_was_let_go_begins_nothing_more() {
+    let topic = Topic::new(1).await;
+    topic.fill(20).await;
+    let gates = Gates::default();
+    let mut member = topic.member();
+    member.concurrency = 1;
+    let running = Running::start(member, gates.clone());
+    eventually("one in hand", LIMIT, async || (gates.waiting().len() == 1).then_some(())).await;
+    running.kill().await;
+    // The thread notices within a poll; a record that was let in just before may still be handled.
+    eventually("its work to end", LIMIT, async || {
+        gates.open_all();
+        gates.is_left_alone().then_some(())
+    })
+    .await;
+    assert!(gates.began().len() < 20, "it handled everything as if nothing had happened");
+    assert_eq!(topic.committed().await.get(&0), None);
+}
+
 /// Fails a record of one key as if the database were away, until it is told otherwise.
 struct Away {
     handled: Gates,
