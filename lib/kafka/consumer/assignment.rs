@@ -165,8 +165,11 @@ impl Assignment {
         let stopping = self.stop.is_cancelled();
         let (mut pause, mut resume) = (TopicPartitionList::new(), TopicPartitionList::new());
         for owned in &mut self.partitions {
-            let share = if owned.paused { 2 } else { 1 };
-            let over = owned.records >= partition_records / share || owned.tracker.span() >= partition_span / share;
+            let (held, span) = (owned.records, owned.tracker.span());
+            let over = match owned.paused {
+                false => held >= partition_records || span >= partition_span,
+                true => held > partition_records / 2 || span > partition_span / 2,
+            };
             let wanted = stopping || self.full || over;
             if wanted != owned.paused {
                 owned.paused = wanted;

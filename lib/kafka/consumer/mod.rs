@@ -78,6 +78,8 @@ pub enum Error {
     Thread(#[source] std::io::Error),
     #[error("the client cannot go on: {0}")]
     Fatal(#[source] KafkaError),
+    #[error("the poll thread of group {group} has died")]
+    Died { group: String },
     #[error("the handler of group {group} panicked")]
     Panicked { group: String },
 }
@@ -106,26 +108,18 @@ pub async fn run<H: Handler>(
     stop: CancellationToken,
 ) -> Result<(), Error> {
     let patience = Duration::from_millis(member.settings.drain_ms) + LEAVING;
-    let abandoned = CancellationToken::new();
-    let abandon = abandoned.clone().drop_guard();
-    let (ended, mut end) = oneshot::channel();
+    let group = member.group.clone();
+    let signals = poll::Signals { stop: stop.clone(), abandoned: CancellationToken::new() };
+    // However this future ends, the thread does not outlive it for long.
+    let _abandon = signals.abandoned.clone().drop_guard();
     let (work, finished) = work::Work::new(&member, handler, graveyard);
-    let thread = std::thread::Builder::new().name(format!("consumer {}", member.group));
-    let signals = poll::Signals { stop: stop.clone(), abandoned };
-    thread
-        .spawn(move || {
-            ended.send(poll::run(&member, work, finished, &signals)).ok();
-        })
-        .map_err(Error::Thread)?;
-    let result = tokio::select! {
-        result = &mut end => Some(result),
-        () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => None,
-    };
-    abandon.disarm();
-    match result {
-        Some(result) => result.unwrap_or(Ok(())),
-        None => {
-            tracing::warn!("the consumer's thread is still leaving its group; it is left behind");
+    let (ended, end) = oneshot::channel();
+    let life = move || drop(ended.send(poll::run(&member, work, finished, &signals)));
+    std::thread::Builder::new().name(format!("consumer {group}")).spawn(life).map_err(Error::Thread)?;
+    tokio::select! {
+        result = end => result.unwrap_or(Err(Error::Died { group })),
+        () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => {
+            tracing::warn!(group, "the consumer could not leave its group in time; it is left behind");
             Ok(())
         }
     }
