@@ -176,7 +176,7 @@ pub async fn relay_rate(database: &Database, kafka: &kafka::Settings, rows: usiz
     let settings = relay::Settings { rotate_bytes: i64::MAX, rotate_ms: 86_400_000, ..relay::Settings::default() };
     let stop = CancellationToken::new();
     let running = tokio::spawn(relay::run(settings, database.settings(), kafka.clone(), stop.clone()));
-    let drained = drained_in(&mut owner, Duration::from_secs(300)).await;
+    let drained = drained_in(&mut owner, None, Duration::from_secs(300)).await;
     stop.cancel();
     running.await??;
     owner.close().await?;
@@ -186,7 +186,9 @@ pub async fn relay_rate(database: &Database, kafka: &kafka::Settings, rows: usiz
     Ok(rate)
 }
 
-async fn drained_in(owner: &mut PgConnection, limit: Duration) -> anyhow::Result<Duration> {
+/// From when all lanes were taken until every stored cursor has passed what is in the outbox now. `writer` is a transaction that will not
+/// end meanwhile.
+pub async fn drained_in(owner: &mut PgConnection, writer: Option<&str>, limit: Duration) -> anyhow::Result<Duration> {
     let begin = Instant::now();
     let last: String =
         sqlx::query_scalar("SELECT max(xid::text::bigint)::text FROM outbox").fetch_one(&mut *owner).await?;
@@ -197,11 +199,15 @@ async fn drained_in(owner: &mut PgConnection, limit: Duration) -> anyhow::Result
                          THEN (extract(epoch FROM max(passed_at) - max(taken_at)) * 1000000)::bigint END
              FROM (SELECT lanes.lane, lanes.taken_at, min(checkpoint.at) AS passed_at
                    FROM lanes LEFT JOIN checkpoints checkpoint
-                        ON checkpoint.lane = lanes.lane AND pg_snapshot_xmin(checkpoint.from_snapshot) > $1::text::xid8
+                        ON checkpoint.lane = lanes.lane AND pg_snapshot_xmax(checkpoint.from_snapshot) > $1::text::xid8
+                        AND checkpoint.epoch = lanes.epoch
+                        AND NOT EXISTS (SELECT FROM pg_snapshot_xip(checkpoint.from_snapshot) running (xid)
+                                        WHERE running.xid IS DISTINCT FROM $2::text::xid8 AND running.xid <= $1::text::xid8)
                    WHERE lanes.taken_at IS NOT NULL
                    GROUP BY lanes.lane) lane",
         )
         .bind(&last)
+        .bind(writer)
         .fetch_one(&mut *owner)
         .await?;
         if let Some(micros) = micros {

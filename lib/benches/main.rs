@@ -7,9 +7,13 @@
 //!
 //! PostgreSQL (with fsync), Redis and Kafka are its own, under `.dev/bench-1`. Nothing else should run on the machine meanwhile.
 
+mod accept;
 mod backlog;
 mod drain;
+mod held;
 mod machine;
+mod pgbench;
+mod processes;
 mod rounds;
 mod stand;
 mod table;
@@ -99,8 +103,14 @@ async fn run(arguments: &Arguments) -> anyhow::Result<Table> {
 }
 
 async fn measure(stand: &Stand, scale: Scale, wanted: impl Fn(&str) -> bool, table: &mut Table) -> anyhow::Result<()> {
+    if wanted("P1") {
+        table.extend(accept::measure(stand, scale).await.context("P1")?);
+    }
     if wanted("P3") || wanted("P4") {
         table.extend(drain::measure(stand, scale).await.context("P3, P4")?);
+    }
+    if wanted("P7") {
+        table.extend(held::measure(stand, scale).await.context("P7")?);
     }
     table.retain(wanted);
     Ok(())

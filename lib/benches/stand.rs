@@ -14,11 +14,13 @@ use uuid::Uuid;
 
 use super::say;
 
-/// The application's role, on this stand only.
+/// Under which API keys are hashed, on this stand only.
+pub const PEPPER: &str = "a pepper of the benchmarks, and of nothing else";
+/// The application's role, likewise.
 const PASSWORD: &str = "bench";
 
 pub struct Stand {
-    _directory: Directory,
+    directory: Directory,
     postgres: Postgres,
     redis: Redis,
     kafka: Kafka,
@@ -42,7 +44,7 @@ impl Stand {
             Kafka::start(&directory, &jars)
         );
         match (postgres, redis, kafka) {
-            (Ok(postgres), Ok(redis), Ok(kafka)) => Ok(Self { _directory: directory, postgres, redis, kafka }),
+            (Ok(postgres), Ok(redis), Ok(kafka)) => Ok(Self { directory, postgres, redis, kafka }),
             (postgres, redis, kafka) => {
                 let reason = [postgres.as_ref().err(), redis.as_ref().err(), kafka.as_ref().err()];
                 let reason: Vec<String> = reason.into_iter().flatten().map(ToString::to_string).collect();
@@ -62,6 +64,19 @@ impl Stand {
 
     pub async fn stop(self) {
         tokio::join!(self.postgres.stop(), self.redis.stop(), self.kafka.stop());
+    }
+
+    /// Where files of the run may be put.
+    pub fn path(&self) -> &Path {
+        self.directory.path()
+    }
+
+    pub fn redis_url(&self) -> String {
+        self.redis.url()
+    }
+
+    pub fn brokers(&self) -> String {
+        self.kafka.brokers()
     }
 
     /// Topics of a measurement's own, kept for as long as the broker.

@@ -8,7 +8,8 @@ use std::time::Duration;
 use clap::Args;
 use tokio_util::sync::CancellationToken;
 
-use crate::load::{self, Base, Funding, Mix, Outcome, Pace, Plan, Until};
+use crate::gateway_sim::behaviour;
+use crate::load::{self, Base, Funding, Mix, Outcome, Pace, Payers, Plan, Until};
 
 const ABOUT: &str = "\
 Payments are sent at their times, whether or not the ones before were answered, and every wait counts from when the payment was meant
@@ -16,7 +17,7 @@ to be sent. One whose answer is lost, or that is put off (409, 429, 5xx), is sen
 
 Examples:
     payfleet load                                      1,000 payments at 50/s by the demo users, then waits until all are final
-    payfleet load --rate 200 --count 5000 --log load.jsonl --ending 901=0.05 --ending 902=0.05
+    payfleet load --rate 200 --count 5000 --log load.jsonl --ending declined=0.05 --ending customer=0.05
     payfleet load --base http://a:15001 --base http://b:15001 --key KEY --saturate --seconds 30 --no-settle
     payfleet verify --load-log load.jsonl --settled    judges what the load saw against the books
 
@@ -57,8 +58,8 @@ pub struct Load {
     /// Smallest and largest amount in minor units.
     #[arg(long, value_name = "FROM-TO", default_value = "100-20000", value_parser = amounts)]
     amounts: RangeInclusive<i64>,
-    /// A share of payments whose amount ends in these three digits, for what the simulator does then: `901=0.05`.
-    #[arg(long = "ending", value_name = "DIGITS=SHARE", value_parser = ending)]
+    /// A share of payments whose amount ends so that the simulator does something about it: `declined=0.05`, or `901=0.05`.
+    #[arg(long = "ending", value_name = "NAME=SHARE", value_parser = ending)]
     endings: Vec<(u16, f64)>,
     /// Pin deposits to this gateway; give several to take turns. Without any, the routes decide.
     #[arg(long = "gateway", value_name = "NAME")]
@@ -100,17 +101,24 @@ fn amounts(text: &str) -> Result<RangeInclusive<i64>, String> {
 }
 
 fn ending(text: &str) -> Result<(u16, f64), String> {
-    let parsed = text.split_once('=').and_then(|(digits, share)| Some((digits.parse().ok()?, share.parse().ok()?)));
+    let known = |name: &str| {
+        let mut rows = behaviour::TABLE.iter();
+        rows.find(|row| row.name == name || row.ending.to_string() == name).map(|row| row.ending)
+    };
+    let parsed = text.split_once('=').and_then(|(name, share)| Some((known(name)?, share.parse().ok()?)));
     match parsed {
-        Some((digits, share)) if (901..=999).contains(&digits) && (0.0..=1.0).contains(&share) => Ok((digits, share)),
-        _ => Err("expected DIGITS=SHARE: an ending from 901 to 999, and a share from 0 to 1".to_owned()),
+        Some((ending, share)) if (0.0..=1.0).contains(&share) => Ok((ending, share)),
+        _ => {
+            let names: Vec<&str> = behaviour::TABLE.iter().map(|row| row.name).collect();
+            Err(format!("expected NAME=SHARE, a share from 0 to 1 and one of {}", names.join(", ")))
+        }
     }
 }
 
 const DEMO_USERS: [&str; 4] = ["de", "us", "ng", "jp"];
 
 impl Load {
-    fn credentials(&self) -> Result<Vec<String>, Error> {
+    fn keys(&self) -> Result<Vec<String>, Error> {
         let mut keys = self.keys.clone();
         if let Some(path) = &self.key_file {
             let text = std::fs::read_to_string(path).map_err(Error::KeyFile)?;
@@ -133,7 +141,7 @@ impl Load {
         let until = self.seconds.map_or(Until::Payments(self.count), |s| Until::Elapsed(Duration::from_secs(s)));
         Ok(Plan {
             bases: self.bases.clone(),
-            credentials: self.credentials()?,
+            payers: Payers::WithKeys(self.keys()?),
             mix,
             pace: if self.saturate { Pace::Saturating } else { Pace::PerSecond(self.rate) },
             until,

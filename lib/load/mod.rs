@@ -48,7 +48,7 @@ pub enum Until {
 pub struct Plan {
     /// Ingresses; connections are spread over them, and go elsewhere while theirs does not answer.
     pub bases: Vec<Base>,
-    pub credentials: Vec<String>,
+    pub payers: Payers,
     pub mix: Mix,
     pub pace: Pace,
     pub until: Until,
@@ -64,6 +64,14 @@ pub struct Plan {
     pub log: Option<PathBuf>,
 }
 
+/// Who pays.
+#[derive(Clone, Debug)]
+pub enum Payers {
+    /// These API keys, from whatever accounts the API says they have.
+    WithKeys(Vec<String>),
+    Known(Vec<Payer>),
+}
+
 /// Whether accounts are filled before, so that withdrawals have something to take.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Funding {
@@ -76,7 +84,7 @@ impl Default for Plan {
     fn default() -> Self {
         Self {
             bases: Vec::new(),
-            credentials: Vec::new(),
+            payers: Payers::Known(Vec::new()),
             mix: Mix::default(),
             pace: Pace::PerSecond(50.0),
             until: Until::Payments(1_000),
@@ -92,8 +100,8 @@ impl Default for Plan {
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    #[error("a load needs a base URL and an API key")]
-    Nothing,
+    #[error("a load needs a base URL")]
+    NoBase,
     #[error("none of the base URLs answers: {0}")]
     Unreachable(String),
     #[error("GET /v1/balance was answered with {status}: is the key known there?")]
@@ -111,11 +119,17 @@ pub type Progress<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 /// Runs the plan to its end, or until `stop`: then nothing more is sent, and what was sent is waited for.
 pub async fn run(plan: &Plan, progress: Progress<'_>, stop: &CancellationToken) -> Result<Outcome, Error> {
-    if plan.bases.is_empty() || plan.credentials.is_empty() {
-        return Err(Error::Nothing);
+    if plan.bases.is_empty() {
+        return Err(Error::NoBase);
     }
     let pool = Pool::new(plan.bases.clone(), plan.connections.max(1), plan.answer_by);
-    let payers = payers(&pool, &plan.credentials).await?;
+    let payers = match &plan.payers {
+        Payers::WithKeys(keys) => payers(&pool, keys).await?,
+        Payers::Known(payers) => payers.clone(),
+    };
+    if payers.is_empty() {
+        return Err(Error::NoAccounts);
+    }
     let orders = Orders::new(plan.mix.clone(), payers);
     let sending = Sending {
         pool,
@@ -169,7 +183,7 @@ async fn payers(pool: &Pool, credentials: &[String]) -> Result<Vec<Payer>, Error
                 .map(|balance| Payer { credential: Arc::clone(&credential), currency: balance.currency }),
         );
     }
-    if payers.is_empty() { Err(Error::NoAccounts) } else { Ok(payers) }
+    Ok(payers)
 }
 
 struct Run<'a> {

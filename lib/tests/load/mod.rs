@@ -5,7 +5,7 @@ mod server;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use payfleet::load::{Funding, Mix, Outcome, Pace, Plan, Until, run};
+use payfleet::load::{Funding, Mix, Outcome, Pace, Payers, Plan, Until, run};
 use payfleet::ops::load_log::{Event, read};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -15,7 +15,7 @@ use server::{Says, Server};
 fn plan(servers: &[&Server], payments: u64) -> Plan {
     Plan {
         bases: servers.iter().map(|server| server.base()).collect(),
-        credentials: vec!["pf_test_load".into()],
+        payers: Payers::WithKeys(vec!["pf_test_load".into()]),
         mix: Mix { withdrawals: 0.0, ..Mix::default() },
         pace: Pace::Saturating,
         until: Until::Payments(payments),
