@@ -7,6 +7,8 @@ export PATH := $(CURDIR)/.dev/venv/bin:$(PATH)
 # Statements are checked against .sqlx, so that no build needs a server.
 OFFLINE := SQLX_OFFLINE=true
 PAYFLEET := target/debug/payfleet
+# Tests stop processes between two durable steps; nothing that is shipped can be stopped there.
+TEST_FEATURES := --features failpoints
 
 .DEFAULT_GOAL := help
 .PHONY: help
@@ -26,14 +28,20 @@ run: ## the whole fleet on this machine, with servers of its own; the API on por
 .PHONY: test
 test: ## build and run all tests, on servers of their own
 	@lib/dev/prepare.sh tests
-	$(OFFLINE) cargo build --locked --bins --tests
-	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked --no-fail-fast
+	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
+	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast
+
+.PHONY: test-long
+test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s without a broker
+	@lib/dev/prepare.sh tests
+	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 \
+	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet::
 
 .PHONY: check
 check: ## formatting, lints, dependencies: no warning allowed
 	@lib/dev/prepare.sh tests
 	cargo fmt --check
-	$(OFFLINE) cargo clippy --locked --all-targets -- -D warnings
+	$(OFFLINE) cargo clippy --locked --all-targets --all-features -- -D warnings
 	cargo deny --log-level error check bans licenses sources
 
 .PHONY: sqlx

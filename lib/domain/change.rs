@@ -7,6 +7,7 @@ use uuid::Uuid;
 
 use super::event::Emission;
 use super::ids::Operation;
+use super::outcome::Outcome;
 use super::posting::Posting;
 use super::status::{AttemptState, Status, Substatus};
 use super::transaction::{Attempt, OperationState, Transaction};
@@ -159,15 +160,26 @@ impl AttemptChange {
                 Some(index) => {
                     attempt.operations[index].calls += 1;
                     attempt.operations[index].send_by = now + *for_at_most;
+                    attempt.operations[index].rejected = false;
                 }
-                None => attempt.operations.push(OperationState { kind: *kind, calls: 1, send_by: now + *for_at_most }),
+                None => attempt.operations.push(OperationState {
+                    kind: *kind,
+                    calls: 1,
+                    send_by: now + *for_at_most,
+                    rejected: false,
+                }),
             },
             Some(OperationChange::TakenOver { kind }) => {
                 if let Some(index) = standing(attempt, *kind) {
                     attempt.operations[index].calls += 1;
                 }
             }
-            Some(OperationChange::Answered { .. }) | None => {}
+            Some(OperationChange::Answered { kind, outcome }) => {
+                if let Some(index) = standing(attempt, *kind) {
+                    attempt.operations[index].rejected = *outcome == Outcome::REJECTED;
+                }
+            }
+            None => {}
         }
     }
 }

@@ -60,6 +60,9 @@ impl Reversal {
 }
 
 impl Outcome {
+    /// How operation rows tell of [`Outcome::Rejected`].
+    pub const REJECTED: &'static str = "rejected";
+
     /// A short name for logs, metrics and the operation row.
     pub fn name(&self) -> &'static str {
         match self {
@@ -69,7 +72,7 @@ impl Outcome {
             Self::Succeeded { .. } => "succeeded",
             Self::Declined { .. } => "declined",
             Self::Expired { .. } => "expired",
-            Self::Rejected { .. } => "rejected",
+            Self::Rejected { .. } => Self::REJECTED,
             Self::Unreachable { .. } => "unreachable",
             Self::Later { .. } => "later",
             Self::NotFound => "not_found",

@@ -15,6 +15,8 @@ pub struct OperationState {
     /// Times that it may have been sent, take-overs included. Above 1, a refusal proves nothing.
     pub calls: i16,
     pub send_by: OffsetDateTime,
+    /// Its last sending was answered with a documented rejection.
+    pub rejected: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

@@ -148,6 +148,7 @@ impl Batch for Accepting {
                 verdicts[*place] = verdict;
             }
         }
+        failpoint::reached(Window::C2).await;
         Ok(verdicts)
     }
 }

@@ -81,7 +81,8 @@ async fn load_attempts(
         if let (Some(attempt), Some(kind), Some(calls), Some(send_by)) =
             (attempts.last_mut(), row.operation, row.calls, row.send_by)
         {
-            attempt.operations.push(OperationState { kind: kind.parse().map_err(corrupt)?, calls, send_by });
+            let (kind, rejected) = (kind.parse().map_err(corrupt)?, row.rejected.unwrap_or(false));
+            attempt.operations.push(OperationState { kind, calls, send_by, rejected });
         }
     }
     Ok(found)

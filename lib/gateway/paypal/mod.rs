@@ -183,6 +183,14 @@ fn plain(id: &str) -> Result<&str, Outcome> {
     if is_plain { Ok(id) } else { Err(Outcome::Unknown { why: "the stored reference is not an id of PayPal".into() }) }
 }
 
+/// A create that is repeated to ask, and rejected, is on no books: PayPal does not know the payment.
+fn of_question(outcome: Outcome) -> Outcome {
+    match outcome {
+        Outcome::Rejected { .. } => Outcome::NotFound,
+        outcome => outcome,
+    }
+}
+
 /// The result of a look that followed a request which did leave: that the look itself failed must not read as a refusal of the request.
 fn doubtful(looked: Result<Outcome, Outcome>) -> Outcome {
     match either(looked) {
@@ -224,7 +232,7 @@ impl Gateway for Paypal {
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome {
         either(match &payment.reference {
             Some(id) => self.look(payment, id, deadline).await,
-            None => self.send(payment, deadline).await,
+            None => self.send(payment, deadline).await.map(of_question),
         })
     }
 

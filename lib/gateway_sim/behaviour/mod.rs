@@ -57,17 +57,16 @@ pub enum Mishap {
     FailedAfter,
     /// Answered with a server error, not executed.
     FailedBefore,
-    /// The first calls of the key are told to come again later.
+    /// The first calls with the amount, whatever their key, are told to come again later.
     TooMany(u32),
 }
 
 impl Mishap {
-    /// How many requests of a key are turned away unexecuted before one is let in.
+    /// How many requests of a key are lost or failed unexecuted before one is let in.
     pub fn turns_away(self) -> u32 {
         match self {
             Self::LostBefore | Self::FailedBefore => 1,
-            Self::TooMany(times) => times,
-            Self::None | Self::LostAfter | Self::FailedAfter => 0,
+            Self::None | Self::LostAfter | Self::FailedAfter | Self::TooMany(_) => 0,
         }
     }
 }
@@ -161,7 +160,7 @@ pub const TABLE: &[Behaviour] = &[
     Behaviour {
         ending: 909,
         name: "too_many",
-        meaning: "The first two calls of the key get 429 with Retry-After: 1; the third succeeds.",
+        meaning: "Of the calls with such an amount two get 429 with Retry-After: 1, the third succeeds.",
         plan: mishap(Mishap::TooMany(2)),
     },
     Behaviour {

@@ -44,8 +44,10 @@ pub struct Books {
     keys: HashMap<(Vendor, String), KeyUse>,
     /// Keys whose first request, and references whose capture, is being executed right now.
     in_progress: HashSet<(Vendor, String)>,
-    /// How many requests of a key were turned away unexecuted.
+    /// How many requests of a key were lost or failed unexecuted.
     turned_away: HashMap<(Vendor, String), u32>,
+    /// How many requests with an amount were told to come again since one was let in. A real limit does not know keys either.
+    limited: HashMap<(Vendor, i64), u32>,
     owed: HashMap<String, Owed>,
 }
 
@@ -62,7 +64,10 @@ impl Books {
     pub fn enter(&mut self, entry: &Entry) {
         match entry {
             Entry::Request(request) => {
-                let away = matches!(request.answer, Answer::TooMany | Answer::LostBefore | Answer::FailedBefore);
+                if let (Answer::TooMany, Some(amount)) = (request.answer, request.amount) {
+                    *self.limited.entry((request.gateway, amount)).or_default() += 1;
+                }
+                let away = matches!(request.answer, Answer::LostBefore | Answer::FailedBefore);
                 if let (true, Some(key)) = (away, &request.key) {
                     *self.turned_away.entry((request.gateway, key.clone())).or_default() += 1;
                 }
@@ -73,6 +78,7 @@ impl Books {
                 self.by_reference.insert((charge.gateway, charge.reference.clone()), place);
                 self.listed.entry((charge.gateway, charge.direction)).or_default().push(place);
                 self.turned_away.remove(&(charge.gateway, charge.key.clone()));
+                self.limited.remove(&(charge.gateway, charge.amount));
                 let used = KeyUse { payment: place, operation: Operation::Create, first_at: charge.at };
                 self.keys.insert((charge.gateway, charge.key.clone()), used);
             }
@@ -161,6 +167,10 @@ impl Books {
 
     pub fn turned_away(&self, vendor: Vendor, key: &str) -> u32 {
         self.turned_away.get(&(vendor, key.to_owned())).copied().unwrap_or(0)
+    }
+
+    pub fn limited(&self, vendor: Vendor, amount: i64) -> u32 {
+        self.limited.get(&(vendor, amount)).copied().unwrap_or(0)
     }
 
     pub fn begin(&mut self, vendor: Vendor, key: &str) {

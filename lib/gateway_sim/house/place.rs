@@ -68,11 +68,14 @@ impl House {
         if plan.verdict == Verdict::Rejected {
             return Some((Answer::Refused, Served::Refused));
         }
+        if let Mishap::TooMany(times) = plan.mishap {
+            let limited = books.limited(vendor, order.money.minor) < times;
+            return limited.then_some((Answer::TooMany, Served::TooMany));
+        }
         if books.turned_away(vendor, key) >= plan.mishap.turns_away() {
             return None;
         }
         match plan.mishap {
-            Mishap::TooMany(_) => Some((Answer::TooMany, Served::TooMany)),
             Mishap::LostBefore if order.strikes() => Some((Answer::LostBefore, Served::Unanswered)),
             Mishap::FailedBefore if order.strikes() => Some((Answer::FailedBefore, Served::ServerError)),
             _ => None,

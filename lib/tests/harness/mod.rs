@@ -125,10 +125,7 @@ impl Drop for Database {
 }
 
 /// Waits until `check` gives a value, or fails the test after `limit` saying what was waited for.
-pub async fn eventually<T, F>(what: &str, limit: Duration, mut check: impl FnMut() -> F) -> T
-where
-    F: Future<Output = Option<T>>,
-{
+pub async fn eventually<T>(what: &str, limit: Duration, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     let mut pause = tokio::time::interval(Duration::from_millis(10));
     loop {

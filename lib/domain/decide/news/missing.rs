@@ -61,7 +61,7 @@ impl Learner<'_> {
         }
         let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
         let never_captured = self.attempt.operation(Operation::Capture).is_none();
-        if now < self.transaction.submit_until && key_honoured && never_captured {
+        if now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again() {
             let asks = self.transaction.asks.saturating_add(1);
             let due_in = policy.ask_in(asks).unwrap_or(Duration::ZERO);
             let step = self.step(Status::Unknown, AttemptState::Unknown).command(Act::Create);
@@ -74,18 +74,22 @@ impl Learner<'_> {
         self.count_not_found()
     }
 
+    /// Sent again under its key, the payment was rejected: the key is burnt, and sending it once more would say nothing new.
+    fn was_rejected_again(&self) -> bool {
+        self.attempt.operation(Operation::Create).is_some_and(|create| create.rejected && create.calls > 1)
+    }
+
     pub(super) fn count_not_found(&self) -> Decision {
         let count = self.attempt.not_found.saturating_add(1);
         let message = "The gateway, asked twice, does not know the payment.";
-        let step = match (count >= 2, self.transaction.kind) {
-            (true, Kind::Deposit) => self
+        let is_certain = self.transaction.kind == Kind::Deposit || self.was_rejected_again();
+        let step = match (count >= 2, is_certain) {
+            (true, true) => self
                 .step(Status::Failed, AttemptState::NotExecuted)
                 .substatus(Substatus::NotExecuted)
                 .reason("not_executed", message, None)
                 .post_failure(),
-            (true, Kind::Withdrawal) => {
-                self.step(Status::Review, AttemptState::Unknown).reason("not_found", message, None)
-            }
+            (true, false) => self.step(Status::Review, AttemptState::Unknown).reason("not_found", message, None),
             (false, _) => self
                 .step(Status::Unknown, AttemptState::Unknown)
                 .asks(self.transaction.asks)

@@ -74,7 +74,12 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         not_found: 0,
         not_found_at: None,
         created_at: NOW - Duration::from_secs(60),
-        operations: vec![OperationState { kind: Operation::Create, calls: 1, send_by: NOW - Duration::from_secs(55) }],
+        operations: vec![OperationState {
+            kind: Operation::Create,
+            calls: 1,
+            send_by: NOW - Duration::from_secs(55),
+            rejected: false,
+        }],
     };
     Transaction {
         id: Uuid::now_v7(),

@@ -191,6 +191,27 @@ fn no_such_payment_twice_ends_a_deposit_and_hands_a_withdrawal_to_a_human() {
     }
 }
 
+/// As a worker leaves it that was killed in a call which the gateway would have rejected.
+#[test]
+fn a_payment_rejected_when_sent_again_is_sent_no_more_and_ends_once_the_gateway_twice_does_not_know_it() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let mut transaction = payment(kind, Status::Submitting);
+        transaction.attempts[0].operations[0].calls = 2;
+        transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
+        let rejected = Outcome::Rejected { code: "bad".into(), message: "No.".into() };
+        let unknown = told(&transaction, CALLED, &rejected);
+        assert_eq!(step(&unknown).to, Status::Unknown);
+        let after = step(&unknown).applied_to(&transaction, NOW);
+        let first = told(&after, Source::Answer, &Outcome::NotFound);
+        assert_eq!((step(&first).to, step(&first).command.is_none()), (Status::Unknown, true));
+        let after = step(&first).applied_to(&after, NOW);
+        let news = News { attempt: after.attempts[0].id, source: Source::Answer, outcome: &Outcome::NotFound };
+        let second = within(NOW + Duration::from_secs(61), |context| learn(&after, news, context));
+        assert_eq!((step(&second).to, step(&second).substatus), (Status::Failed, Some(Substatus::NotExecuted)));
+        assert_eq!(step(&second).postings.is_empty(), kind == Kind::Deposit);
+    }
+}
+
 #[test]
 fn approval_orders_exactly_one_capture_however_often_it_is_told() {
     let transaction = payment(Kind::Deposit, Status::RequiresAction);

@@ -1,0 +1,50 @@
+//! Kafka is killed in the middle of a load, and comes back.
+
+use std::time::{Duration, Instant};
+
+use payfleet::load::{self, Pace, Until};
+use tokio_util::sync::CancellationToken;
+
+use super::chosen;
+use super::crew::{Fleet, with_fleet};
+use crate::harness::eventually;
+
+/// Payments per second.
+const RATE: f64 = 30.0;
+
+#[tokio::test]
+async fn while_the_broker_is_gone_every_payment_is_accepted_and_afterwards_every_event_arrives_in_order() {
+    with_fleet("broker_away", &[], &[], async |fleet: &mut Fleet| {
+        let away = Duration::from_secs(chosen("PAYFLEET_TEST_OUTAGE_S", 8));
+        let mut plan = fleet.load();
+        plan.pace = Pace::PerSecond(RATE);
+        plan.until = Until::Elapsed(away + Duration::from_secs(8));
+        let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
+        let kafka = &mut fleet.site.kafka;
+        let outage = async {
+            let succeeded = "SELECT count(*) FROM transactions WHERE status = 'succeeded'";
+            eventually("the load to be in full flow", Duration::from_secs(60), async || {
+                let payments: i64 = sqlx::query_scalar(succeeded).fetch_one(&mut books).await.unwrap();
+                (payments as f64 > RATE).then_some(())
+            })
+            .await;
+            kafka.kill().await;
+            let killed = Instant::now();
+            // No condition to wait for: the length of the outage is what is tried.
+            tokio::time::sleep(away).await;
+            kafka.start_again().await.unwrap();
+            killed.elapsed()
+        };
+        let stop = CancellationToken::new();
+        let (outcome, outage) = tokio::join!(load::run(&plan, &|_| {}, &stop), outage);
+        let outcome = outcome.unwrap();
+        eprintln!("broker away for {outage:?}\n{}", outcome.table());
+        let figures = &outcome.figures;
+        assert_eq!(figures.accepted, figures.meant, "a request failed while the broker was away");
+        assert_eq!((figures.lost, figures.put_off.len(), figures.undecided), (0, 0, 0));
+        let ends = outcome.ends.unwrap();
+        assert_eq!(ends.by_status.keys().collect::<Vec<_>>(), ["succeeded"], "{ends:?}");
+        fleet.verify().await;
+    })
+    .await;
+}

@@ -1,0 +1,133 @@
+//! Processes are killed where it costs most, and one is frozen until others have its work.
+
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use payfleet::load::{self, Mix, Pace, Until};
+use payfleet::service::failpoint::Window;
+use sqlx::PgConnection;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::chosen;
+use super::crew::{Fleet, Place, Role, with_fleet};
+use super::process::Process;
+use super::windows::Windows;
+use crate::harness::eventually;
+
+/// Who is killed in which windows, one after the other: (window, percent of its visits that last until the kill).
+const VICTIMS: [(Place, &[(Window, u32)]); 4] = [
+    ((Role::Ingress, 0), &[(Window::C3, 5), (Window::C14, 5)]),
+    ((Role::Relay, 0), &[(Window::C5, 10), (Window::C6, 10), (Window::C7, 10)]),
+    ((Role::Worker, 0), &[(Window::C9, 10), (Window::C12, 10)]),
+    ((Role::Worker, 1), &[(Window::C10, 10), (Window::C11, 10)]),
+];
+const FROZEN: Place = (Role::Relay, 2);
+
+/// A victim stands in its next window within this time, or the load does not reach it.
+const INSIDE_WITHIN: Duration = Duration::from_secs(60);
+
+/// Short ways for a short test: how long things last, not what is done about them.
+const SETTINGS: [(&str, &str); 12] = [
+    ("SETTLEMENT__SCHEDULE", "1s 2s 3s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s 5s"),
+    ("SETTLEMENT__SETTLE_WINDOW_MS", "2000"),
+    ("SETTLEMENT__MARGIN_MS", "500"),
+    ("SETTLEMENT__RETRY_FIRST_MS", "1000"),
+    ("SETTLEMENT__RETRY_LONGEST_MS", "5000"),
+    ("RECONCILER__LEAVE_MS", "10000"),
+    ("GATEWAYS__STRIPE__LIMITS__CALL_MS", "3000"),
+    ("GATEWAYS__PAYPAL__LIMITS__CALL_MS", "3000"),
+    ("GATEWAYS__BANK__LIMITS__CALL_MS", "3000"),
+    ("SIM__CUSTOMER", "approve"),
+    ("SIM__CUSTOMER_AFTER_MS", "500"),
+    // Slots of the ring are left and truncated within the run.
+    ("RELAY__ROTATE_MS", "5000"),
+];
+
+/// Payments with something to them: declined, approved by the customer, answered late, wrongly or never.
+fn mix() -> Mix {
+    Mix {
+        withdrawals: 0.3,
+        endings: (901..=912).map(|ending| (ending, 0.04)).collect(),
+        gateways: ["stripe", "paypal", "bank"].map(str::to_owned).into(),
+        ..Mix::default()
+    }
+}
+
+#[tokio::test]
+async fn processes_killed_in_every_window_and_a_frozen_relay_lose_double_and_forget_nothing() {
+    let armed = VICTIMS.map(|(place, windows)| (place, Windows::wide(windows[0].0, windows[0].1)));
+    with_fleet("killed", &SETTINGS, &armed, async |fleet: &mut Fleet| {
+        let payments = chosen("PAYFLEET_TEST_PAYMENTS", 400);
+        let mut plan = fleet.load();
+        (plan.mix, plan.until) = (mix(), Until::Payments(payments));
+        plan.pace = Pace::PerSecond((payments as f64 / 40.0).max(12.0));
+        let victims = VICTIMS.map(|(place, _)| fleet.take(place));
+        let frozen = fleet.take(FROZEN);
+
+        let everyone: &Fleet = fleet;
+        let killing = VICTIMS.iter().zip(victims).map(|((place, windows), victim)| async move {
+            (*place, kill_in_each(everyone, *place, victim, windows).await)
+        });
+        let stop = CancellationToken::new();
+        let (outcome, replaced, frozen) =
+            tokio::join!(load::run(&plan, &|_| {}, &stop), join_all(killing), freeze_past_lease(everyone, frozen));
+        replaced.into_iter().for_each(|(place, process)| fleet.put(place, process));
+        fleet.put(FROZEN, frozen);
+
+        let outcome = outcome.unwrap();
+        eprintln!("{}", outcome.table());
+        assert!(outcome.is_complete(), "not every payment was decided and became final");
+        let ends = outcome.ends.unwrap().by_status;
+        assert_eq!(ends.keys().collect::<Vec<_>>(), ["failed", "succeeded"], "{ends:?}");
+        fleet.verify().await;
+    })
+    .await;
+}
+
+/// Kills whoever holds the place once in each window, while it stands inside, and replaces it at once.
+async fn kill_in_each(fleet: &Fleet, place: Place, victim: Process, windows: &[(Window, u32)]) -> Process {
+    let log = Windows { log: fleet.site.windows() };
+    let mut process = victim;
+    for (n, (window, _)) in windows.iter().enumerate() {
+        let stay = log.until_inside(*window, &process, INSIDE_WITHIN).await;
+        let name = process.name.clone();
+        process.kill().await;
+        assert!(!log.has_left(*window, stay), "{name} was killed outside of {}", window.name());
+        eprintln!("{name} was killed in {}", window.name());
+        let next = windows.get(n + 1).map(|(next, percent)| Windows::wide(*next, *percent));
+        process = fleet.start(place, &next.unwrap_or_default()).ready().await;
+    }
+    process
+}
+
+/// Stops a relay that holds lanes until others have taken all of them, lets it go on, and waits until it is a useful member again.
+async fn freeze_past_lease(fleet: &Fleet, relay: Process) -> Process {
+    let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
+    let limit = Duration::from_secs(30);
+    let held = eventually("the relay to hold lanes", limit, async || holds(&mut books, &relay.name).await).await;
+    relay.freeze();
+    let begun = Instant::now();
+    eventually("others to take its lanes", limit, async || still_of(&mut books, held).await.is_none().then_some(()))
+        .await;
+    eprintln!("{} was frozen for {:?}", relay.name, begun.elapsed());
+    relay.thaw();
+    let again = async || holds(&mut books, &relay.name).await.filter(|relay| *relay != held);
+    eventually("the thawed relay to hold lanes under a new lease", limit, again).await;
+    relay
+}
+
+/// The member of that name, if it holds a lane.
+async fn holds(books: &mut PgConnection, name: &str) -> Option<Uuid> {
+    let member = "SELECT relays.id FROM relays JOIN lanes ON lanes.relay = relays.id WHERE relays.name = $1 LIMIT 1";
+    sqlx::query_scalar(member).bind(name).fetch_optional(books).await.unwrap()
+}
+
+/// A lane that is still the member's.
+async fn still_of(books: &mut PgConnection, member: Uuid) -> Option<i16> {
+    sqlx::query_scalar("SELECT lane FROM lanes WHERE relay = $1 LIMIT 1")
+        .bind(member)
+        .fetch_optional(books)
+        .await
+        .unwrap()
+}

@@ -1,0 +1,107 @@
+//! One process of the fleet: a program of ours as it is shipped, started, watched and ended by its process id.
+
+use std::collections::BTreeMap;
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use payfleet::service::instance::Instance;
+use rustix::process::{Pid, Signal, kill_process};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::process::{Child, Command};
+
+use crate::harness::eventually;
+
+/// From its start until it is ready; the machine may be compiling.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// Longer than a process gives itself to finish what is under way.
+const STOP_WITHIN: Duration = Duration::from_secs(30);
+
+pub struct Process {
+    pub name: String,
+    pub pid: u32,
+    child: Child,
+    log: PathBuf,
+    instance: PathBuf,
+}
+
+impl Process {
+    /// Starts `program` as `name`, with nothing in its environment but `variables`. What it says is appended to `<directory>/<name>.log`.
+    pub fn start(program: &str, name: &str, directory: &Path, variables: &BTreeMap<String, String>) -> Self {
+        let log = directory.join(format!("{name}.log"));
+        let output = OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        let mut command = Command::new(program);
+        command.env_clear().envs(variables).env("PATH", std::env::var_os("PATH").unwrap_or_default());
+        // A bug planted on purpose, to see these tests find it.
+        command.envs(std::env::vars().filter(|(name, _)| name == "PAYFLEET_PLANTED_BUG"));
+        command.env("PAYFLEET_PROCESS__INSTANCE", name).env("PAYFLEET_PROCESS__RUN_DIR", directory.join("run"));
+        // A test that panics takes its processes with it. A group of its own: Ctrl-C reaches us first.
+        command.kill_on_drop(true).process_group(0);
+        command.stdin(Stdio::null()).stderr(output.try_clone().unwrap()).stdout(output);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
+        let pid = child.id().unwrap();
+        Self { name: name.to_owned(), pid, child, log, instance: directory.join("run").join(format!("{name}.json")) }
+    }
+
+    /// Waits until it says that it is ready.
+    pub async fn ready(mut self) -> Self {
+        let what = format!("{} to be ready (its log: {})", self.name, self.log.display());
+        eventually(&what, READY_WITHIN, async || {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                panic!("{} ended with {status}:\n{}", self.name, self.last_words());
+            }
+            let instance = Instance::read(&self.instance).filter(|instance| instance.pid == self.pid)?;
+            let port = *instance.ports.get("admin")?;
+            says_ready(port).await.then_some(())
+        })
+        .await;
+        self
+    }
+
+    fn last_words(&self) -> String {
+        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(20)..].join("\n")
+    }
+
+    fn send(&self, signal: Signal) {
+        // It is our child and not waited for yet: the id cannot be another's.
+        kill_process(Pid::from_raw(self.pid.cast_signed()).unwrap(), signal).unwrap();
+    }
+
+    /// kill -9: it can neither finish nor say anything.
+    pub async fn kill(mut self) {
+        self.send(Signal::KILL);
+        self.child.wait().await.unwrap();
+    }
+
+    /// SIGSTOP: it stands still and does not know it.
+    pub fn freeze(&self) {
+        self.send(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.send(Signal::CONT);
+    }
+
+    /// Asks it to end, and gives it the time it may take.
+    pub async fn stop(mut self) -> ExitStatus {
+        self.send(Signal::TERM);
+        let ended = tokio::time::timeout(STOP_WITHIN, self.child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("{} did not stop:\n{}", self.name, self.last_words()));
+        status.unwrap()
+    }
+}
+
+async fn says_ready(port: u16) -> bool {
+    let asked = async {
+        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: fleet\r\nconnection: close\r\n\r\n").await?;
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer).await?;
+        Ok::<bool, std::io::Error>(answer.starts_with(b"HTTP/1.1 200"))
+    };
+    asked.await.unwrap_or(false)
+}
