@@ -9,13 +9,14 @@ mod rebalance;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use payfleet::kafka::consumer::{self, Graveyard, Handler, Member, Record, Settings};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use rdkafka::util::Timeout;
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
@@ -87,7 +88,15 @@ impl Topic {
             let consumer: BaseConsumer = client().set("group.id", group).create().unwrap();
             let mut list = TopicPartitionList::new();
             list.add_partition_range(&name, 0, partitions - 1);
-            let committed = consumer.committed_offsets(list, Duration::from_secs(10)).unwrap();
+            let begin = Instant::now();
+            let committed = loop {
+                match consumer.committed_offsets(list.clone(), Duration::from_secs(10)) {
+                    Ok(committed) => break committed,
+                    // A broker that has just come up is still taking over its groups.
+                    Err(error) if is_taking_over(&error) && begin.elapsed() < Duration::from_secs(30) => {}
+                    Err(error) => panic!("what the group has committed: {error}"),
+                }
+            };
             let elements = committed.elements();
             elements
                 .iter()
@@ -115,6 +124,13 @@ impl Topic {
             client: client(),
         }
     }
+}
+
+fn is_taking_over(error: &KafkaError) -> bool {
+    use rdkafka::types::RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator};
+    error
+        .rdkafka_error_code()
+        .is_some_and(|code| matches!(code, CoordinatorLoadInProgress | CoordinatorNotAvailable | NotCoordinator))
 }
 
 /// A running member of a group.
