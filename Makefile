@@ -26,16 +26,22 @@ run: ## the whole fleet on this machine, with servers of its own; the API on por
 	@exec $(PAYFLEET) dev
 
 .PHONY: test
-test: ## build and run all tests, on servers of their own
+test: ## build and run the tests, on servers of their own
 	@lib/dev/prepare.sh tests
 	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
 	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast
+
+.PHONY: test-all
+test-all: ## every test there is, the slow and the unproven too
+	@lib/dev/prepare.sh tests
+	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
+	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --ignore-default-filter
 
 .PHONY: test-long
 test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s without a broker
 	@lib/dev/prepare.sh tests
 	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 \
-	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet::
+	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture --ignore-default-filter fleet::
 
 .PHONY: check
 check: ## formatting, lints, dependencies: no warning allowed
