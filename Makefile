@@ -31,17 +31,11 @@ test: ## build and run the tests, on servers of their own
 	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
 	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast
 
-.PHONY: test-all
-test-all: ## every test there is, the slow and the unproven too
-	@lib/dev/prepare.sh tests
-	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
-	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --ignore-default-filter
-
 .PHONY: test-long
 test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s without a broker
 	@lib/dev/prepare.sh tests
 	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 \
-	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture --ignore-default-filter fleet::
+	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet::
 
 .PHONY: check
 check: ## formatting, lints, dependencies: no warning allowed
@@ -54,6 +48,11 @@ check: ## formatting, lints, dependencies: no warning allowed
 sqlx: ## regenerate .sqlx after a statement or a migration has changed
 	@lib/dev/prepare.sh tests
 	@lib/dev/sqlx.sh
+
+.PHONY: bench
+bench: ## ratios of what payfleet reaches to what the machine could: a table, after about half an hour on an idle machine
+	@lib/dev/prepare.sh tests
+	$(OFFLINE) cargo bench --locked --bench ratios
 
 .PHONY: deploy
 deploy: ## the whole fleet in containers, each process of its own; the API on port 15001

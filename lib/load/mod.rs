@@ -154,6 +154,11 @@ pub async fn run(plan: &Plan, progress: Progress<'_>, stop: &CancellationToken) 
     Ok(outcome)
 }
 
+/// What a task has done. One that panicked takes the run with it: its payment would be missing from every figure.
+fn done<T>(joined: Result<T, tokio::task::JoinError>) -> T {
+    joined.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
 #[derive(Deserialize)]
 struct Balances {
     balances: Vec<Balance>,
@@ -220,7 +225,7 @@ impl Run<'_> {
         let wanted = deposits.len() as u64;
         let mut accepted = Vec::new();
         while let Some(sent) = deposits.join_next().await {
-            accepted.extend(sent.unwrap_or(Ok(None))?);
+            accepted.extend(done(sent)?);
         }
         let (ends, _) =
             settling::wait(&self.sending.pool, accepted, self.plan.patience, self.progress, self.stop).await;
@@ -261,7 +266,7 @@ impl Run<'_> {
                 }
             }
             while let Some(sent) = under_way.try_join_next() {
-                accepted.extend(sent.unwrap_or(Ok(None))?);
+                accepted.extend(done(sent)?);
             }
             if told.elapsed() > Duration::from_secs(1) {
                 told = Instant::now();
@@ -270,7 +275,7 @@ impl Run<'_> {
         }
         loop {
             match tokio::time::timeout(Duration::from_secs(1), under_way.join_next()).await {
-                Ok(Some(sent)) => accepted.extend(sent.unwrap_or(Ok(None))?),
+                Ok(Some(sent)) => accepted.extend(done(sent)?),
                 Ok(None) => return Ok(accepted),
                 Err(_) => self.tell(begin, under_way.len()),
             }

@@ -57,17 +57,16 @@ pub async fn wait(
             });
         }
         while let Some(look) = looks.join_next().await {
-            match look {
-                Ok((_, Some(seen))) if is_final(&seen.status) => {
+            match super::done(look) {
+                (_, Some(seen)) if is_final(&seen.status) => {
                     settled_after.push((seen.updated_at - seen.created_at).unsigned_abs());
                     *ends.by_status.entry(seen.status).or_default() += 1;
                 }
-                Ok((payment, seen)) => {
+                (payment, seen) => {
                     *last_seen.entry(seen.map_or_else(|| "unanswered".to_owned(), |seen| seen.status)).or_default() +=
                         1;
                     next.push(payment);
                 }
-                Err(_) => {}
             }
         }
         open = next;

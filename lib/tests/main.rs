@@ -5,6 +5,7 @@ mod harness;
 
 mod callback;
 mod dead_letters;
+mod dev;
 mod fleet;
 mod gateways;
 mod idempotency;
@@ -12,7 +13,6 @@ mod ingress;
 mod kafka;
 mod load;
 mod outbox;
-mod readme;
 mod reconciler;
 mod redis;
 mod relay;

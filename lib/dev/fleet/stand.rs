@@ -78,6 +78,8 @@ impl Stand {
         let brokers = start_broker(shell)?;
         progress.done("broker");
 
+        // One that a killed run left behind still has the usual port, and customers have pages there.
+        stop_orphan(SIMULATOR, &place, Signal::TERM).await;
         let simulator = simulator_address(&shell.settings)?;
         variables.put("SIM__LISTEN", simulator.to_string());
         variables.set("SIM__DATA_DIR", place.join(SIMULATOR).to_string_lossy());
@@ -94,6 +96,9 @@ impl Stand {
         variables.set("KAFKA__BROKERS", &brokers);
         shell.settings = variables.load()?;
 
+        for (purpose, port) in [("postgres", postgres_port), ("redis", redis_port), ("simulator", simulator.port())] {
+            shell.knows(purpose, port);
+        }
         let stand = Self { place, variables, owner_url, simulator, postgres_port, redis_port, brokers };
         stand.fill(shell).await?;
         progress.done("schema, gateways, routes, demo users");
@@ -138,7 +143,6 @@ impl Stand {
         if !program.is_file() {
             return Err(Error::NoSimulator(program));
         }
-        stop_orphan(SIMULATOR, &self.place, Signal::TERM).await;
         let mut command = Command::new(program);
         command.envs(self.variables.all()).env("PAYFLEET_PROCESS__ADMIN_LISTEN", "127.0.0.1:0");
         let mut simulator = Supervised::start(SIMULATOR, &self.place, command, Signal::TERM)?;

@@ -7,7 +7,6 @@ use payfleet::load::{self, Mix, Pace, Until};
 use payfleet::service::failpoint::Window;
 use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 use super::chosen;
 use super::crew::{Fleet, Place, Role, with_fleet};
@@ -105,29 +104,30 @@ async fn kill_in_each(fleet: &Fleet, place: Place, victim: Process, windows: &[(
 async fn freeze_past_lease(fleet: &Fleet, relay: Process) -> Process {
     let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
     let limit = Duration::from_secs(30);
-    let held = eventually("the relay to hold lanes", limit, async || holds(&mut books, &relay.name).await).await;
+    eventually("the relay to hold lanes", limit, async || {
+        (!holds(&mut books, &relay.name).await.is_empty()).then_some(())
+    })
+    .await;
     relay.freeze();
     let begun = Instant::now();
-    eventually("others to take its lanes", limit, async || still_of(&mut books, held).await.is_none().then_some(()))
-        .await;
+    let lanes = holds(&mut books, &relay.name).await;
+    assert!(!lanes.is_empty(), "{} let its lanes go before it was frozen", relay.name);
+    eventually("others to take its lanes", limit, async || {
+        holds(&mut books, &relay.name).await.is_empty().then_some(())
+    })
+    .await;
     eprintln!("{} was frozen for {:?}", relay.name, begun.elapsed());
+    // From here on every lane that it holds, it has taken anew.
     relay.thaw();
-    let again = async || holds(&mut books, &relay.name).await.filter(|relay| *relay != held);
-    eventually("the thawed relay to hold lanes under a new lease", limit, again).await;
+    eventually("the thawed relay to hold lanes anew", limit, async || {
+        (!holds(&mut books, &relay.name).await.is_empty()).then_some(())
+    })
+    .await;
     relay
 }
 
-/// The member of that name, if it holds a lane.
-async fn holds(books: &mut PgConnection, name: &str) -> Option<Uuid> {
-    let member = "SELECT relays.id FROM relays JOIN lanes ON lanes.relay = relays.id WHERE relays.name = $1 LIMIT 1";
-    sqlx::query_scalar(member).bind(name).fetch_optional(books).await.unwrap()
-}
-
-/// A lane that is still the member's.
-async fn still_of(books: &mut PgConnection, member: Uuid) -> Option<i16> {
-    sqlx::query_scalar("SELECT lane FROM lanes WHERE relay = $1 LIMIT 1")
-        .bind(member)
-        .fetch_optional(books)
-        .await
-        .unwrap()
+/// The lanes that relays of this name hold.
+async fn holds(books: &mut PgConnection, name: &str) -> Vec<i16> {
+    let lanes = "SELECT lanes.lane FROM relays JOIN lanes ON lanes.relay = relays.id WHERE relays.name = $1";
+    sqlx::query_scalar(lanes).bind(name).fetch_all(books).await.unwrap()
 }

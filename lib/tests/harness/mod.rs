@@ -107,20 +107,26 @@ impl Database {
     }
 }
 
+/// How long a test waits for its database to be gone. What was asked for by then, the server does whether or not we still are there.
+const DROP_WITHIN: Duration = Duration::from_secs(2);
+
 impl Drop for Database {
     fn drop(&mut self) {
         let (name, url) = (self.name.clone(), postgres_url());
-        // A thread with its own runtime: Drop cannot wait on the test's.
-        let dropping = std::thread::spawn(move || {
+        let (dropped, done) = std::sync::mpsc::channel();
+        // A thread with its own runtime: Drop cannot wait on the test's. Nor may it wait for long: the test's runtime stands still
+        // meanwhile, and the server does not drop a database while one of its connections is just being made.
+        std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().ok()?;
             runtime.block_on(async {
                 let options: PgConnectOptions = format!("{url}/postgres").parse().ok()?;
                 let mut server = options.connect().await.ok()?;
                 let drop = format!("DROP DATABASE IF EXISTS {name} WITH (FORCE)");
                 sqlx::query(quoted(&drop)).execute(&mut server).await.ok()
-            })
+            })?;
+            dropped.send(()).ok()
         });
-        dropping.join().ok();
+        done.recv_timeout(DROP_WITHIN).ok();
     }
 }
 

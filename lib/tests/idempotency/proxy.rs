@@ -82,12 +82,12 @@ impl Proxy {
         to_server.write_all(&first[..length]).await.ok()?;
         let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
         let mut chunk = vec![0; 64 * 1024];
-        let mut kept: Vec<u8> = Vec::new();
+        let (mut begun, mut kept) = (false, Vec::new());
         while let Ok(length @ 1..) = from_server.read(&mut chunk).await {
             if self.closed.load(Ordering::SeqCst) {
                 break;
             }
-            if accepts && self.swallow.load(Ordering::SeqCst) {
+            if begun && accepts && self.swallow.load(Ordering::SeqCst) {
                 kept.extend_from_slice(&chunk[..length]);
                 // Only once the whole answer is here the commit is certain.
                 if kept.ends_with(READY) {
@@ -97,6 +97,8 @@ impl Proxy {
                 }
                 continue;
             }
+            // Until then it is the conversation that opens the session, which no answer belongs to.
+            begun |= chunk[..length].ends_with(READY);
             to_client.write_all(&chunk[..length]).await.ok()?;
         }
         up.abort();

@@ -1,1 +1,0 @@
-//! Guarantees of readme.
