@@ -4,10 +4,13 @@ use std::time::Duration;
 
 use payfleet::dev::servers::free_port;
 use payfleet::load::{self, Mix, Pace, Payers, Plan, Until};
+use payfleet::service::instance::Instance;
+use sqlx::PgConnection;
 use tokio_util::sync::CancellationToken;
 
 use super::Dev;
 use crate::harness::eventually;
+use crate::ingress::client::Client;
 
 const PAYMENTS: u64 = 200;
 
@@ -17,14 +20,16 @@ async fn killed_in_the_middle_of_200_payments_and_started_again_it_finishes_all_
     let port = free_port().unwrap();
     let listen = ("INGRESS__LISTEN", format!("127.0.0.1:{port}"));
     let simulator = ("SIM__LISTEN", format!("127.0.0.1:{}", free_port().unwrap()));
-    let mut dev = Dev::begin("killed", &[listen, simulator]).await;
+    // How long "no such payment" has to be true; a minute usually.
+    let window = ("SETTLEMENT__SETTLE_WINDOW_MS", "5000".to_owned());
+    let mut dev = Dev::begin("killed", &[listen, simulator, window]).await;
     let plan = Plan {
         bases: vec![format!("http://127.0.0.1:{port}").parse().unwrap()],
         payers: Payers::WithKeys(["pf_test_demo_de", "pf_test_demo_us"].map(str::to_owned).into()),
         mix: Mix {
             withdrawals: 0.3,
-            // Declined, waiting for the customer, lost after and before charging, late, silent.
-            endings: [901, 902, 903, 904, 907, 908].map(|ending| (ending, 0.05)).into(),
+            // Declined, lost after and before charging, late, silent. Customers of PayPal are waited for.
+            endings: [901, 903, 904, 907, 908].map(|ending| (ending, 0.05)).into(),
             gateways: ["stripe", "paypal", "bank"].map(str::to_owned).into(),
             ..Mix::default()
         },
@@ -51,8 +56,16 @@ async fn killed_in_the_middle_of_200_payments_and_started_again_it_finishes_all_
         (books.count(open).await? == 0).then_some(())
     })
     .await;
-    assert!(books.count("status = 'requires_action'").await.unwrap() > 0, "no customer was asked");
     assert!(books.count("status = 'succeeded'").await.unwrap() > PAYMENTS / 2);
+    // A customer who was sent to a page before the crash finds it still there.
+    let page = books.oldest_page().await.expect("no customer was asked");
+    let (address, path) = page.strip_prefix("http://").unwrap().split_once('/').unwrap();
+    let mut customer = Client::connect(address.parse().unwrap()).await;
+    assert_eq!(customer.request("POST", &format!("/{path}/approve"), &[], b"").await.status, 303);
+    eventually("the payment of that page to succeed", Duration::from_secs(30), async || {
+        (books.oldest_page().await.as_ref() != Some(&page)).then_some(())
+    })
+    .await;
     dev.stop().await;
 }
 
@@ -62,15 +75,24 @@ struct Books {
 }
 
 impl Books {
-    /// How many payments there are of which this is true. None while there is no database to ask.
-    async fn count(&self, condition: &'static str) -> Option<u64> {
-        let instance = payfleet::service::instance::Instance::read(&self.home.join("run/fleet.json"))?;
+    async fn open(&self) -> Option<PgConnection> {
+        let instance = Instance::read(&self.home.join("run/fleet.json"))?;
         let port = instance.ports.get("postgres")?;
         let password = std::fs::read_to_string(self.home.join("secrets/app_password")).ok()?;
         let url = format!("postgres://payfleet_app:{}@127.0.0.1:{port}/payfleet", password.trim());
-        let mut connection = payfleet::postgres::Settings { url, ..Default::default() }.connect("test").await.ok()?;
-        let count = format!("SELECT count(*) FROM transactions WHERE {condition}");
-        let count: i64 = sqlx::query_scalar(sqlx::AssertSqlSafe(count)).fetch_one(&mut connection).await.ok()?;
+        payfleet::postgres::Settings { url, ..Default::default() }.connect("test").await.ok()
+    }
+
+    /// How many payments there are of which this is true. None while there is no database to ask.
+    async fn count(&self, condition: &'static str) -> Option<u64> {
+        let count = sqlx::AssertSqlSafe(format!("SELECT count(*) FROM transactions WHERE {condition}"));
+        let count: i64 = sqlx::query_scalar(count).fetch_one(&mut self.open().await?).await.ok()?;
         u64::try_from(count).ok()
+    }
+
+    /// Where the customer who has waited longest was sent.
+    async fn oldest_page(&self) -> Option<String> {
+        let oldest = "SELECT next_action_url FROM transactions WHERE status = 'requires_action' ORDER BY id LIMIT 1";
+        sqlx::query_scalar(oldest).fetch_optional(&mut self.open().await?).await.ok()?
     }
 }

@@ -148,7 +148,7 @@ fn clear(directory: &Path) {
         let path = entry.unwrap().path();
         if path.is_dir() {
             std::fs::remove_dir_all(&path).unwrap();
-        } else if path.extension().is_some_and(|extension| extension == "log") || path.ends_with("windows") {
+        } else if !path.ends_with("lock") && path.extension().is_none_or(|extension| extension != "pid") {
             std::fs::remove_file(&path).unwrap();
         }
     }
