@@ -60,7 +60,8 @@ async fn processes_killed_in_every_window_and_a_frozen_relay_lose_double_and_for
         let payments = chosen("PAYFLEET_TEST_PAYMENTS", 400);
         let mut plan = fleet.load();
         (plan.mix, plan.until) = (mix(), Until::Payments(payments));
-        plan.pace = Pace::PerSecond((payments as f64 / 40.0).max(12.0));
+        plan.pace = Pace::PerSecond((payments as f64 / 40.0).clamp(12.0, 60.0));
+        plan.settle_within = Some(Duration::from_secs(120));
         let victims = VICTIMS.map(|(place, _)| fleet.take(place));
         let frozen = fleet.take(FROZEN);
 
@@ -77,11 +78,24 @@ async fn processes_killed_in_every_window_and_a_frozen_relay_lose_double_and_for
         let outcome = outcome.unwrap();
         eprintln!("{}", outcome.table());
         assert!(outcome.is_complete(), "not every payment was decided and became final");
+        let figures = &outcome.figures;
+        assert_eq!((figures.accepted, figures.refused.len()), (payments, 0));
+        assert!(figures.lost > 0 && figures.resends >= figures.lost, "no answer was lost: nobody had to repeat a key");
         let ends = outcome.ends.unwrap().by_status;
         assert_eq!(ends.keys().collect::<Vec<_>>(), ["failed", "succeeded"], "{ends:?}");
+        only_declines_failed(fleet).await;
         fleet.verify().await;
     })
     .await;
+}
+
+/// What failed was declined by a gateway; nothing was given up, and nothing was left unsent.
+async fn only_declines_failed(fleet: &Fleet) {
+    let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
+    let others = "SELECT substatus, count(*) FROM transactions
+        WHERE status = 'failed' AND substatus NOT IN ('declined', 'rejected') GROUP BY substatus";
+    let others: Vec<(String, i64)> = sqlx::query_as(others).fetch_all(&mut books).await.unwrap();
+    assert!(others.is_empty(), "{others:?}");
 }
 
 /// Kills whoever holds the place once in each window, while it stands inside, and replaces it at once.
