@@ -35,7 +35,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { at_once: 512, body_bytes: 256 * 1024, body_ms: 10_000 }
+        Self { at_once: 512, body_bytes: 256 * 1024, body_ms: 3_000 }
     }
 }
 
@@ -100,13 +100,14 @@ impl Receiver {
             return Err(Problem::method_not_allowed("POST"));
         }
         let gateway = parts.gateways.get(name).cloned().ok_or_else(unknown_gateway)?;
-        let _room = parts.room.try_acquire().map_err(|_| busy("Too many callbacks are under way."))?;
         if !is_taken_type(&headers) {
             return Err(Problem::of_status(StatusCode::UNSUPPORTED_MEDIA_TYPE)
                 .detail("Callbacks are application/json, application/xml or text/xml."));
         }
         let limit = Duration::from_millis(parts.settings.body_ms);
         let body = body::read(stream, parts.settings.body_bytes, limit).await?;
+        // Only now: whoever never ends a message keeps no other one out.
+        let _room = parts.room.try_acquire().map_err(|_| busy("Too many callbacks are under way."))?;
         let callback = self.verified(gateway.as_ref(), &headers, &body)?;
         failpoint::reached(Window::C13).await;
         // In a task of its own: a gateway that hangs up does not stop a commit half-way.
@@ -150,7 +151,7 @@ fn count(gateway: &'static str, outcome: &'static str) {
 }
 
 fn refused(refusal: &CallbackRefusal) -> (&'static str, Problem) {
-    let (outcome, problem) = match refusal {
+    let (outcome, mut problem) = match refusal {
         CallbackRefusal::Unreadable(_) => {
             ("unreadable", Problem::new(StatusCode::BAD_REQUEST, "callback_unreadable", "The callback cannot be read"))
         }
@@ -163,6 +164,8 @@ fn refused(refusal: &CallbackRefusal) -> (&'static str, Problem) {
             Problem::new(StatusCode::UNAUTHORIZED, "callback_signature", "The callback's signature does not verify"),
         ),
     };
+    // A signature is not a scheme in which a client could be asked to say who it is.
+    problem.challenge = None;
     (outcome, problem.detail(refusal.to_string()))
 }
 

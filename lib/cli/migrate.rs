@@ -13,10 +13,11 @@ use super::arguments::Output;
 use super::output::{self, Table};
 use super::routes::{GATEWAYS, routes};
 use super::settings::Settings as Root;
+use crate::service::config::without_password;
 use crate::service::secret::Secret;
 use crate::{kafka, outbox, postgres, routing};
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `postgres://owner:password@host:port/database`: the role that owns the schema. Only `payfleet migrate` uses it.
@@ -31,6 +32,13 @@ impl Default for Settings {
     fn default() -> Self {
         let owner_url = "postgres://postgres@127.0.0.1:5432/payfleet".into();
         Self { owner_url, app_password: Secret::default(), wait_ms: 60_000 }
+    }
+}
+
+/// Without the password that the URL may hold.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("owner_url", &without_password(&self.owner_url)).finish_non_exhaustive()
     }
 }
 

@@ -33,6 +33,9 @@ use crate::transactions::resource::Resource;
 const WAIT_FOR_FIRST: Duration = Duration::from_millis(3_500);
 const _: () = assert!(WAIT_FOR_FIRST.as_millis() > door::CLAIM_LASTS.as_millis());
 
+/// How much longer than a commit may take an answer waits for it, whatever it is that takes so long.
+const BEYOND_COMMIT: Duration = Duration::from_millis(750);
+
 /// An answer, and the rate limit to tell with it.
 pub(super) type Told = (Result<Response, Problem>, Option<Limit>);
 
@@ -41,7 +44,6 @@ where
     S: futures_util::Stream<Item = Result<B, E>>,
     B: bytes::Buf,
 {
-    let Ok(_room) = ingress.accepting.try_acquire() else { return (Err(refusal::overloaded()), None) };
     let key = key::of(&request.headers);
     let ordering = key.as_deref().ok().map(|key| (Endpoint(kind), key));
     let asking = door::Asking { headers: &request.headers, peer: request.peer, ordering };
@@ -54,6 +56,8 @@ where
         let key = key?;
         let held = passed.claim.map(|(claim, found)| Held::of(&ingress.redis, claim, found));
         let order = read_order(ingress, kind, &request, stream).await?;
+        // Only now: whoever never ends a request keeps no other one out.
+        let _room = ingress.accepting.try_acquire().map_err(|_| refusal::overloaded())?;
         let ordered = Ordered::new(ingress, passed.credential, key, order);
         ordered.answer(ingress, held).await
     };
@@ -162,8 +166,12 @@ impl Ordered {
         let span = tracing::Span::current();
         let committing = work.commit(Arc::clone(ingress), acceptance, answer);
         ingress.tracker.spawn(tracing::Instrument::instrument(committing, span));
-        // The task always answers, unless it panicked.
-        answered.await.unwrap_or_else(|_| Err(refusal::outcome_unknown()))
+        let limit = Duration::from_millis(ingress.settings.commit_ms) + BEYOND_COMMIT;
+        match tokio::time::timeout(limit, answered).await {
+            Ok(Ok(answer)) => answer,
+            // It panicked, or it is still at work: whether there will be a payment is known only to the key.
+            _ => Err(refusal::outcome_unknown()),
+        }
     }
 
     fn acceptance(&self, ingress: &Ingress) -> Result<Acceptance, NoRoute> {
@@ -185,9 +193,11 @@ impl Ordered {
 
     /// Routes may have changed since the key got its answer, which stands all the same.
     async fn refuse_route(&self, ingress: &Ingress) -> Result<Response, Problem> {
-        let mut connection = ingress.pool.acquire().await.map_err(|error| refusal::not_read(&error))?;
-        let found = find(&mut connection, self.credential.user_id, self.endpoint, &self.key).await;
-        match found.map_err(|error| refusal::not_read(&error))? {
+        let finding = async {
+            let mut connection = ingress.pool.acquire().await?;
+            find(&mut connection, self.credential.user_id, self.endpoint, &self.key).await
+        };
+        match ingress.read(finding).await? {
             Some(answered) => self.again(answered),
             None => Err(refusal::no_route()),
         }

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Surroundings, refusal};
 use crate::accounts::{self, Credential, DEMO_PREFIX, KeyHash, Pepper};
+use crate::postgres;
 use crate::postgres::clock::DatabaseClock;
 use crate::redis::Redis;
 use crate::service::http::Problem;
@@ -25,6 +26,8 @@ const VALID_FOR: Duration = Duration::from_secs(30);
 const TRUSTED_ALONE_FOR: Duration = Duration::from_secs(5);
 /// How far ahead of this process's idea of it the database's clock may be.
 const CLOCKS_DIFFER_BY: Duration = Duration::from_secs(5);
+/// For a look at PostgreSQL: one row by its key.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 const REMEMBERED: u64 = 100_000;
 const LONGEST_KEY: usize = 256;
 
@@ -100,8 +103,11 @@ impl Credentials {
 
     /// The truth. `Err(401)` when there is no such live key.
     pub(super) async fn look_up(&self, hash: KeyHash) -> Result<Credential, Problem> {
-        let mut connection = self.pool.acquire().await.map_err(|error| refusal::not_read(&error))?;
-        let found = accounts::credential(&mut connection, &hash).await.map_err(|error| refusal::not_read(&error))?;
+        let looking = async {
+            let mut connection = self.pool.acquire().await?;
+            accounts::credential(&mut connection, &hash).await
+        };
+        let found = postgres::within(LOOK_LIMIT, looking).await.map_err(|error| refusal::not_read(&error))?;
         let Some(credential) = found else {
             self.known.invalidate(&hash).await;
             return Err(refusal::unauthorized());

@@ -1,7 +1,7 @@
 //! What every request passes first: its credential, its rate limit and, if it orders something, the claim on its key. One round trip
 //! to Redis; without Redis the same by other means.
 
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderValue};
 use moka::future::Cache;
@@ -11,7 +11,7 @@ use super::settings::Settings;
 use super::{Parts, refusal};
 use crate::accounts::{Credential, KeyHash, Pepper};
 use crate::redis::{Admission, Admitted, Claim, ClaimName, Claimed, Limit, LocalLimit, Quota, Redis, Token};
-use crate::service::http::{Peer, Problem};
+use crate::service::http::{Peer, Problem, network};
 use crate::transactions::accept::Endpoint;
 
 /// How long a claim lasts whose holder was never heard of again.
@@ -188,9 +188,9 @@ impl Door {
     }
 
     /// The address that sent the request: the last one in `X-Forwarded-For` that is not a proxy of ours, if a proxy of ours is the
-    /// peer. Of IPv6 the first half: one customer has at least that much.
+    /// peer.
     fn address(&self, asking: Asking<'_>) -> Option<IpAddr> {
-        let trusted = |address: &IpAddr| self.settings.trusted_proxies.contains(address);
+        let trusted = |address: &IpAddr| self.settings.trusted_proxies.iter().any(|proxy| proxy.contains(*address));
         let peer = asking.peer?.0.ip().to_canonical();
         let forwarded = || {
             let lines = asking.headers.get_all("x-forwarded-for").iter().filter_map(|value| value.to_str().ok());
@@ -198,10 +198,7 @@ impl Door {
             hops.into_iter().rev().map_while(|hop| hop.parse::<IpAddr>().ok()).find(|hop| !trusted(hop))
         };
         let address = if trusted(&peer) { forwarded().unwrap_or(peer) } else { peer };
-        Some(match address.to_canonical() {
-            IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64))),
-            address => address,
-        })
+        Some(network::customer(address))
     }
 }
 

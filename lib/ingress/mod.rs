@@ -29,6 +29,7 @@ use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use uuid::Uuid;
 use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
@@ -41,7 +42,8 @@ use crate::postgres::combiner::{Combiner, Layout};
 use crate::redis::Redis;
 use crate::routing::Routing;
 use crate::sealing::Sealer;
-use crate::service::http;
+use crate::service::http::{self, Problem};
+use crate::service::shares::Shares;
 use crate::transactions::accept::{Accepting, Acceptor};
 
 pub use settings::Settings;
@@ -92,6 +94,9 @@ struct Ingress {
     orders: Pepper,
     accepting: Arc<Semaphore>,
     reading: Arc<Semaphore>,
+    /// Who waits for a payment to change, by API key.
+    waiters: Shares<Uuid>,
+    read_limit: Duration,
 }
 
 /// Serves the API on an open port until `stop`. `others` are the routes of other stages on the same port (callbacks).
@@ -101,7 +106,8 @@ pub async fn run(
     others: BoxedFilter<(Response,)>,
     stop: CancellationToken,
 ) -> Result<(), Error> {
-    let limits = parts.settings.http.clone();
+    let mut limits = parts.settings.http.clone();
+    limits.proxies = parts.settings.trusted_proxies.clone();
     // Acceptors outlive the server: requests under way when told to stop are still committed. They end with their last handle.
     let ingress = Arc::new(Ingress::new(parts, stop.clone())?);
     let api = routes::api(Arc::clone(&ingress)).or(others).unify();
@@ -110,6 +116,11 @@ pub async fn run(
 }
 
 impl Ingress {
+    /// Reads from PostgreSQL, or says why not.
+    async fn read<T>(&self, reading: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, Problem> {
+        postgres::within(self.read_limit, reading).await.map_err(|error| refusal::not_read(&error))
+    }
+
     fn new(parts: Parts, stop: CancellationToken) -> Result<Self, Error> {
         let pepper = Pepper::new(&parts.settings.api_key_pepper).ok_or(Error::Pepper)?;
         let layout = Layout {
@@ -127,6 +138,8 @@ impl Ingress {
             orders: pepper.derive("idempotent orders"),
             accepting: Arc::new(Semaphore::new(parts.settings.accepting)),
             reading: Arc::new(Semaphore::new(parts.settings.reading)),
+            waiters: Shares::new(parts.settings.waiting, parts.settings.waiting_per_key),
+            read_limit: parts.postgres.statement_limit(),
             settings: parts.settings,
             surroundings: parts.surroundings,
             pool: parts.pool,

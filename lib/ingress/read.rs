@@ -1,9 +1,11 @@
 //! `GET /v1/transactions/{id}` and `GET /v1/balance`.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderValue, Response as HttpResponse};
+use tokio::sync::OwnedSemaphorePermit;
 use warp::reply::Response;
 
 use super::accept::Told;
@@ -56,24 +58,26 @@ impl Query {
 }
 
 pub(super) async fn payment(ingress: &Ingress, id: &str, query: &str, request: &Request) -> Told {
-    with_room(ingress, request, async |passed| {
+    with_room(ingress, request, async |passed, room| {
         let query = Query::read(query)?;
         let id: PublicId = id.parse().map_err(|_| refusal::no_such_payment())?;
         if query == Query::default() {
             return standing(ingress, id, passed).await.map(json);
         }
         let resource = load(ingress, id, passed).await?;
-        let resource = watched(ingress, resource, query, passed).await?;
+        let resource = watched(ingress, resource, query, passed, room).await?;
         Ok(json(represent::payment(&resource)))
     })
     .await
 }
 
 pub(super) async fn balance(ingress: &Ingress, request: &Request) -> Told {
-    with_room(ingress, request, async |passed| {
-        let mut connection = ingress.pool.acquire().await.map_err(|error| refusal::not_read(&error))?;
-        let balances = accounts::balances(&mut connection, passed.credential.user_id).await;
-        let balances = balances.map_err(|error| refusal::not_read(&error))?;
+    with_room(ingress, request, async |passed, _room| {
+        let reading = async {
+            let mut connection = ingress.pool.acquire().await?;
+            accounts::balances(&mut connection, passed.credential.user_id).await
+        };
+        let balances = ingress.read(reading).await?;
         Ok(json(represent::balances(&balances)))
     })
     .await
@@ -82,12 +86,12 @@ pub(super) async fn balance(ingress: &Ingress, request: &Request) -> Told {
 async fn with_room(
     ingress: &Ingress,
     request: &Request,
-    read: impl AsyncFnOnce(&Passed) -> Result<Response, Problem>,
+    read: impl AsyncFnOnce(&Passed, OwnedSemaphorePermit) -> Result<Response, Problem>,
 ) -> Told {
-    let Ok(_room) = ingress.reading.try_acquire() else { return (Err(refusal::overloaded()), None) };
+    let Ok(room) = Arc::clone(&ingress.reading).try_acquire_owned() else { return (Err(refusal::overloaded()), None) };
     let asking = Asking { headers: &request.headers, peer: request.peer, ordering: None };
     match ingress.door.pass(asking).await {
-        Ok(passed) => (read(&passed).await, passed.limit),
+        Ok(passed) => (read(&passed, room).await, passed.limit),
         Err((problem, limit)) => (Err(problem), limit),
     }
 }
@@ -95,8 +99,8 @@ async fn with_room(
 /// The payment now. A final one is kept in Redis by its version; that version is asked of PostgreSQL each time, so that what was
 /// reversed since, or restored from an old copy, is never shown.
 async fn standing(ingress: &Ingress, id: PublicId, passed: &Passed) -> Result<Vec<u8>, Problem> {
-    let standing = resource::standing(&ingress.pool, id, passed.credential.user_id).await;
-    let standing = standing.map_err(|error| refusal::not_read(&error))?.ok_or_else(refusal::no_such_payment)?;
+    let standing = ingress.read(resource::standing(&ingress.pool, id, passed.credential.user_id)).await?;
+    let standing = standing.ok_or_else(refusal::no_such_payment)?;
     if !standing.status.is_final() {
         return load(ingress, id, passed).await.map(|resource| represent::payment(&resource));
     }
@@ -115,29 +119,43 @@ async fn standing(ingress: &Ingress, id: PublicId, passed: &Passed) -> Result<Ve
 }
 
 async fn load(ingress: &Ingress, id: PublicId, passed: &Passed) -> Result<Resource, Problem> {
-    let mut connection = ingress.pool.acquire().await.map_err(|error| refusal::not_read(&error))?;
-    let found = resource::load(&mut connection, &[id.id]).await.map_err(|error| refusal::not_read(&error))?;
+    let reading = async {
+        let mut connection = ingress.pool.acquire().await?;
+        resource::load(&mut connection, &[id.id]).await
+    };
+    let found = ingress.read(reading).await?;
     // Another user's payment is not there, to whoever asks.
     let mine = |resource: &Resource| resource.user_id == passed.credential.user_id && resource.id == id;
     found.into_iter().find(mine).ok_or_else(refusal::no_such_payment)
 }
 
-async fn watched(ingress: &Ingress, resource: Resource, query: Query, passed: &Passed) -> Result<Resource, Problem> {
-    let (until, limit) = if query.refresh {
+/// Waits in a place of its own: whoever only reads needs the room in which all read.
+async fn watched(
+    ingress: &Ingress,
+    resource: Resource,
+    query: Query,
+    passed: &Passed,
+    room: OwnedSemaphorePermit,
+) -> Result<Resource, Problem> {
+    let limit = query.wait.unwrap_or(if query.refresh { REFRESH_WAIT } else { Duration::ZERO });
+    let waits = !resource.status.is_final() && !limit.is_zero();
+    let place = waits.then(|| ingress.waiters.take(Some(passed.credential.key_id))).transpose();
+    let _place = place.map_err(refusal::nowhere_to_wait)?;
+    let until = if query.refresh {
         ingress.door.may_refresh(&passed.credential).await?;
-        let asked = resource::look_now(&ingress.pool, resource.id.id).await;
-        if !asked.map_err(|error| refusal::not_read(&error))? {
+        let asked = ingress.read(resource::look_now(&ingress.pool, resource.id.id)).await?;
+        if !asked {
             return Ok(resource);
         }
         ingress.doorbell.ring();
-        let until = Until::LookedAt { version: resource.version, asks: resource.asks };
-        (until, query.wait.unwrap_or(REFRESH_WAIT))
+        Until::LookedAt { version: resource.version, asks: resource.asks }
     } else {
-        (Until::StatusIsNot(resource.status.public().0), query.wait.unwrap_or_default())
+        Until::StatusIsNot(resource.status.public().0)
     };
-    if resource.status.is_final() || limit.is_zero() {
+    if !waits {
         return Ok(resource);
     }
+    drop(room);
     match ingress.waiting.wait(resource.id.id, until, limit).await {
         Some(changed) => Ok(changed),
         // The time is over: as it stands now.

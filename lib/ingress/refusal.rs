@@ -6,6 +6,7 @@ use http::StatusCode;
 
 use crate::postgres::combiner::Refused;
 use crate::service::http::{FieldError, Problem};
+use crate::service::shares::NoPlace;
 
 const SOON: Duration = Duration::from_secs(1);
 
@@ -25,6 +26,18 @@ pub(super) fn overloaded() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many requests are under way")
         .detail("Nothing was done. Repeat the request a little later.")
         .retry_after(SOON)
+}
+
+/// No place to wait for a change.
+pub(super) fn nowhere_to_wait(why: NoPlace) -> Problem {
+    match why {
+        NoPlace::Room => overloaded(),
+        NoPlace::Share => {
+            Problem::new(StatusCode::TOO_MANY_REQUESTS, "too_many_waiting", "Too many requests of this key wait")
+                .detail("Ask without `wait`, or a little later.")
+                .retry_after(SOON)
+        }
+    }
 }
 
 /// Nothing was committed.

@@ -1,11 +1,9 @@
 //! What the ingress can be told.
 
-use std::net::IpAddr;
-
 use serde::{Deserialize, Serialize};
 
 use crate::redis::Quota;
-use crate::service::http::Limits;
+use crate::service::http::{Limits, Network};
 use crate::service::secret::Secret;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -22,16 +20,19 @@ pub struct Settings {
     pub stranger_quota: Quota,
     /// Of each API key, for asking gateways by `refresh=true`.
     pub refresh_quota: Quota,
-    /// Proxies whose `X-Forwarded-For` is believed.
-    pub trusted_proxies: Vec<IpAddr>,
+    /// Proxies whose `X-Forwarded-For` is believed, and who may have any number of connections: addresses, or ranges such as `10.0.0.0/8`.
+    pub trusted_proxies: Vec<Network>,
     /// Bytes of a request's body at most.
     pub body_bytes: usize,
     /// For a request's body to arrive.
     pub body_ms: u64,
     /// Payments being accepted at the same time. Reads and callbacks have room of their own.
     pub accepting: usize,
-    /// Reads at the same time, waiting ones included.
+    /// Reads at the same time, those that wait for a change not counted.
     pub reading: usize,
+    /// Clients that wait for a change at the same time, all of them and of each API key.
+    pub waiting: usize,
+    pub waiting_per_key: usize,
     /// Connections to PostgreSQL that accept payments.
     pub acceptors: usize,
     /// For a payment to be committed, before the answer is 503.
@@ -49,9 +50,11 @@ impl Default for Settings {
             refresh_quota: Quota { per_second: 1, burst: 5 },
             trusted_proxies: Vec::new(),
             body_bytes: 64 * 1024,
-            body_ms: 5_000,
+            body_ms: 3_000,
             accepting: 1_024,
             reading: 2_048,
+            waiting: 2_048,
+            waiting_per_key: 128,
             acceptors: 2,
             commit_ms: 5_000,
         }

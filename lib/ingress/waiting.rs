@@ -15,13 +15,15 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::outbox::doorbell::CHANNEL;
-use crate::postgres::Settings;
+use crate::postgres::{self, Settings};
 use crate::transactions::resource::{self, Resource};
 
 /// Looked at without any ring.
 const POLL: Duration = Duration::from_secs(1);
 /// The shortest time between two looks, however often the bell rings.
 const QUIET: Duration = Duration::from_millis(2);
+/// For a look: rows by their keys.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 const RECONNECT: Duration = Duration::from_millis(500);
 /// Payments per statement.
 const PAGE: usize = 1_000;
@@ -62,10 +64,10 @@ struct Shared {
 }
 
 impl Waiting {
-    pub(super) fn start(postgres: &Settings, pool: PgPool, tracker: &TaskTracker, stop: CancellationToken) -> Self {
+    pub(super) fn start(settings: &Settings, pool: PgPool, tracker: &TaskTracker, stop: CancellationToken) -> Self {
         let shared = Shared { pool, waiters: Mutex::default(), look: Notify::new(), stop: stop.clone() };
         let waiting = Self(Arc::new(shared));
-        tracker.spawn(waiting.clone().listen(postgres.clone(), stop.clone()));
+        tracker.spawn(waiting.clone().listen(settings.clone(), stop.clone()));
         tracker.spawn(waiting.clone().look(stop));
         waiting
     }
@@ -109,7 +111,7 @@ impl Waiting {
             }
             let begin = Instant::now();
             for page in self.wanted().chunks(PAGE) {
-                if let Err(error) = self.look_at(page).await {
+                if let Err(error) = postgres::within(LOOK_LIMIT, self.look_at(page)).await {
                     tracing::warn!(%error, "waiting clients are told a little later");
                     break;
                 }
@@ -135,17 +137,17 @@ impl Waiting {
     }
 
     /// Hears the bell, on a connection of its own.
-    async fn listen(self, postgres: Settings, stop: CancellationToken) {
+    async fn listen(self, settings: Settings, stop: CancellationToken) {
         while !stop.is_cancelled() {
-            if let Err(error) = self.listen_once(&postgres, &stop).await {
+            if let Err(error) = self.listen_once(&settings, &stop).await {
                 tracing::warn!(%error, "the doorbell is not heard; waiting clients are told by the poll");
             }
             stop.run_until_cancelled(tokio::time::sleep(RECONNECT)).await;
         }
     }
 
-    async fn listen_once(&self, postgres: &Settings, stop: &CancellationToken) -> Result<(), sqlx::Error> {
-        let pool = Settings { pool: 1, ..postgres.clone() }.lazy_pool("ingress-listener")?;
+    async fn listen_once(&self, settings: &Settings, stop: &CancellationToken) -> Result<(), sqlx::Error> {
+        let pool = Settings { pool: 1, ..settings.clone() }.lazy_pool("ingress-listener")?;
         let mut listener = PgListener::connect_with(&pool).await?;
         listener.listen(CHANNEL).await?;
         loop {

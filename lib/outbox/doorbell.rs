@@ -17,13 +17,16 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ticks;
-use crate::postgres::Settings;
+use crate::postgres::{self, Settings};
 
 /// What to LISTEN on. The notification carries nothing: whoever hears it looks for itself.
 pub const CHANNEL: &str = "payfleet_commits";
 
 /// The shortest time between two rings of one process.
 const QUIET: Duration = Duration::from_millis(1);
+
+/// A ring that takes longer is as good as lost: listeners have polled by then.
+const RING_LIMIT: Duration = Duration::from_secs(6);
 
 /// How long to wait before connecting again.
 const RECONNECT: Duration = Duration::from_millis(200);
@@ -73,7 +76,7 @@ impl Ringer {
                 tokio::time::sleep_until(began + QUIET).await;
             }
             self.began = Some(Instant::now());
-            if let Err(error) = self.ring().await {
+            if let Err(error) = postgres::within(RING_LIMIT, self.ring()).await {
                 tracing::warn!(%error, "the doorbell did not ring; listeners find the rows by polling");
                 metrics::counter!("payfleet_outbox_rings_lost_total").increment(1);
                 self.connection = None;

@@ -10,14 +10,16 @@
 use std::collections::{HashSet, VecDeque};
 use std::future::Future;
 use std::hash::Hash;
-use std::time::{Duration, Instant};
+use std::pin::pin;
+use std::time::Duration;
 
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::{Settings, is_connection_error, is_transient};
+use super::{Settings, is_connection_error, is_transient, silent, within};
 
 /// A statement that serves many requests at once.
 pub trait Batch: Send + Sync + Clone + 'static {
@@ -58,11 +60,42 @@ pub enum Refused {
 
 struct Job<B: Batch> {
     request: B::Request,
-    reply: oneshot::Sender<Result<B::Reply, Refused>>,
+    /// None: answered.
+    reply: Option<oneshot::Sender<Result<B::Reply, Refused>>>,
     give_up: Instant,
     /// It may have been committed: from here on only an answer of the database settles it.
     sent: bool,
 }
+
+impl<B: Batch> Job<B> {
+    fn is_open(&self) -> bool {
+        self.reply.is_some()
+    }
+
+    fn answer(&mut self, answer: Result<B::Reply, Refused>) {
+        if let Some(reply) = self.reply.take() {
+            // Nobody may be listening any more.
+            reply.send(answer).ok();
+        }
+    }
+
+    /// The time is over.
+    fn refuse(&mut self) {
+        self.answer(Err(if self.sent { Refused::OutcomeUnknown } else { Refused::Unavailable }));
+    }
+}
+
+/// What requests wait for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Their statement is not on its way.
+    Before,
+    InFlight,
+}
+
+/// A statement in flight has this much longer: the server's own limits are of the same length as ours, and its word that it has rolled
+/// back is worth more than that nothing is known.
+const GRACE: Duration = Duration::from_millis(250);
 
 /// How a combiner is laid out.
 #[derive(Clone, Copy, Debug)]
@@ -108,12 +141,17 @@ impl<B: Batch> Combiner<B> {
     /// Waits for the commit. Dropping the future does not take the request back.
     pub async fn submit(&self, request: B::Request) -> Result<B::Reply, Refused> {
         let (reply, answer) = oneshot::channel();
-        let job = Job { request, reply, give_up: Instant::now() + self.patience, sent: false };
+        let give_up = Instant::now() + self.patience;
+        let job = Job { request, reply: Some(reply), give_up, sent: false };
         self.jobs.try_send(job).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => Refused::Full,
             mpsc::error::TrySendError::Closed(_) => Refused::Unavailable,
         })?;
-        answer.await.unwrap_or(Err(Refused::OutcomeUnknown))
+        match tokio::time::timeout_at(give_up + 2 * GRACE, answer).await {
+            Ok(answer) => answer.unwrap_or(Err(Refused::OutcomeUnknown)),
+            // It still waits behind a batch, or is just being taken out of the queue.
+            Err(_) => Err(Refused::OutcomeUnknown),
+        }
     }
 }
 
@@ -185,78 +223,92 @@ impl<B: Batch> Worker<B> {
     async fn settle(&mut self, mut jobs: Vec<Job<B>>) {
         let mut pause = Duration::from_millis(20);
         loop {
-            jobs = drop_overdue(jobs);
-            if jobs.is_empty() {
-                return;
-            }
-            let Err((error, unanswered)) = self.attempt(jobs).await else { return };
-            jobs = unanswered;
-            match error {
-                Some(error) if is_connection_error(&error) || is_transient(&error) => {
+            let outcome = self.attempt(&mut jobs).await;
+            jobs.retain(Job::is_open);
+            match outcome {
+                _ if jobs.is_empty() => return,
+                Ok(()) => return,
+                Err(Some(error)) if is_connection_error(&error) || is_transient(&error) => {
                     tracing::warn!(statement = B::NAME, %error, "statement will run again");
-                    if is_connection_error(&error) {
-                        self.connection = None;
-                    }
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(500));
                 }
-                Some(error) if jobs.len() == 1 => {
-                    let job = jobs.remove(0);
+                Err(Some(error)) if jobs.len() == 1 => {
                     tracing::error!(statement = B::NAME, %error, "statement failed");
-                    job.reply.send(Err(Refused::Failed(error))).ok();
+                    jobs.remove(0).answer(Err(Refused::Failed(error)));
                     return;
                 }
-                Some(error) => {
+                Err(Some(error)) => {
                     tracing::warn!(statement = B::NAME, %error, requests = jobs.len(), "batch failed: its requests run singly");
                     for job in jobs {
                         Box::pin(self.settle(vec![job])).await;
                     }
                     return;
                 }
-                None => {
-                    tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(Duration::from_millis(500));
-                }
+                Err(None) => {}
             }
+            attended(&mut jobs, Stage::Before, tokio::time::sleep(pause)).await;
+            pause = (pause * 2).min(Duration::from_millis(500));
         }
     }
 
-    /// One try. `Err((None, …))`: there was no connection, nothing was sent.
-    async fn attempt(&mut self, mut jobs: Vec<Job<B>>) -> Result<(), (Option<sqlx::Error>, Vec<Job<B>>)> {
-        if self.connection.is_none() {
-            match self.postgres.connect(B::NAME).await {
-                Ok(connection) => self.connection = Some(connection),
-                Err(error) => {
+    /// One try. `Err(None)`: there was no connection, nothing was sent. Those whose time is over meanwhile are answered.
+    async fn attempt(&mut self, jobs: &mut Vec<Job<B>>) -> Result<(), Option<sqlx::Error>> {
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => match attended(jobs, Stage::Before, self.postgres.connect(B::NAME)).await {
+                Some(Ok(connection)) => connection,
+                Some(Err(error)) => {
                     tracing::warn!(statement = B::NAME, %error, "cannot connect to PostgreSQL");
-                    return Err((None, jobs));
+                    return Err(None);
                 }
-            }
+                None => return Err(None),
+            },
+        };
+        // Who has been told that nothing was done must not be sent.
+        attended(jobs, Stage::Before, std::future::ready(())).await;
+        jobs.retain(Job::is_open);
+        if jobs.is_empty() {
+            self.connection = Some(connection);
+            return Ok(());
         }
-        let Some(connection) = self.connection.as_mut() else { return Err((None, jobs)) };
         let requests: Vec<B::Request> = jobs.iter().map(|job| job.request.clone()).collect();
-        match self.batch.run(connection, &requests).await {
+        let running = within(self.postgres.statement_limit(), self.batch.run(&mut connection, &requests));
+        // None: nobody waits any more, and what was sent may still be carried out. Like any connection that says nothing, it is left.
+        let outcome = attended(jobs, Stage::InFlight, running).await.unwrap_or_else(|| Err(silent()));
+        match outcome {
             Ok(replies) => {
+                self.connection = Some(connection);
                 debug_assert_eq!(replies.len(), jobs.len());
-                for (job, reply) in jobs.into_iter().zip(replies) {
-                    job.reply.send(Ok(reply)).ok();
-                }
+                jobs.iter_mut().zip(replies).for_each(|(job, reply)| job.answer(Ok(reply)));
                 Ok(())
             }
+            Err(error) if is_connection_error(&error) => {
+                metrics::counter!("payfleet_combiner_connections_lost_total", "statement" => B::NAME).increment(1);
+                jobs.iter_mut().for_each(|job| job.sent = true);
+                Err(Some(error))
+            }
             Err(error) => {
-                let in_doubt = is_connection_error(&error);
-                jobs.iter_mut().for_each(|job| job.sent |= in_doubt);
-                Err((Some(error), jobs))
+                self.connection = Some(connection);
+                Err(Some(error))
             }
         }
     }
 }
 
-fn drop_overdue<B: Batch>(jobs: Vec<Job<B>>) -> Vec<Job<B>> {
-    let now = Instant::now();
-    let (waiting, overdue): (Vec<_>, Vec<_>) = jobs.into_iter().partition(|job| job.give_up > now);
-    for job in overdue {
-        let why = if job.sent { Refused::OutcomeUnknown } else { Refused::Unavailable };
-        job.reply.send(Err(why)).ok();
+/// Waits for `work`, and answers meanwhile whoever's time is over. None: nobody is left to wait for it, it is dropped half-way.
+async fn attended<B: Batch, T>(jobs: &mut [Job<B>], stage: Stage, work: impl Future<Output = T>) -> Option<T> {
+    let grace = if stage == Stage::InFlight { GRACE } else { Duration::ZERO };
+    let mut work = pin!(work);
+    loop {
+        let now = Instant::now();
+        for job in jobs.iter_mut().filter(|job| job.give_up + grace <= now) {
+            job.sent |= stage == Stage::InFlight;
+            job.refuse();
+        }
+        let next = jobs.iter().filter(|job| job.is_open()).map(|job| job.give_up).min()?;
+        tokio::select! {
+            biased;
+            done = work.as_mut() => return Some(done),
+            () = tokio::time::sleep_until(next + grace) => {}
+        }
     }
-    waiting
 }

@@ -57,6 +57,18 @@ impl Found {
     }
 }
 
+/// For a search from the very beginning.
+const WHOLE_LIMIT: Duration = Duration::from_secs(600);
+
+/// Bounds a claim on our side; `limit` is that of an ordinary one. What was taken and not told is due again by itself.
+pub async fn within<T>(
+    search: &Search,
+    limit: Duration,
+    claim: impl Future<Output = Result<T, sqlx::Error>>,
+) -> Result<T, sqlx::Error> {
+    super::within(if search.from.is_none() { WHOLE_LIMIT.max(limit) } else { limit }, claim).await
+}
+
 /// The transaction that a claim runs in. A search from the very beginning may have to read past millions of dead entries while an
 /// old snapshot is held open, and is given the time for it: cut off, it would never get further.
 pub async fn begin<'c>(

@@ -11,16 +11,23 @@ use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
+use crate::service::config::without_password;
+
 /// The schema that this program expects.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
 
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// Beyond the server's own limit of a statement, for its word to arrive. A server that then still says nothing is not there.
+const WORD_ARRIVES_WITHIN: Duration = Duration::from_secs(2);
+
+#[derive(Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
     /// `postgres://payfleet_app@host:port/database`: the application's role, which cannot rewrite history.
     pub url: String,
     /// Connections of the shared pool; the hot paths own theirs beside it.
     pub pool: u32,
+    /// How long making a connection may take.
+    pub connect_ms: u64,
     /// How long a request waits for a connection of the pool.
     pub acquire_ms: u64,
     /// A statement that runs longer is ended by the server.
@@ -32,9 +39,17 @@ impl Default for Settings {
         Self {
             url: "postgres://payfleet_app@127.0.0.1:5432/payfleet".into(),
             pool: 8,
+            connect_ms: 5_000,
             acquire_ms: 2_000,
             statement_ms: 10_000,
         }
+    }
+}
+
+/// Without the password that the URL may hold.
+impl std::fmt::Debug for Settings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Settings").field("url", &without_password(&self.url)).finish_non_exhaustive()
     }
 }
 
@@ -57,13 +72,36 @@ impl Settings {
         Ok(PgPoolOptions::new()
             .max_connections(self.pool)
             .acquire_timeout(Duration::from_millis(self.acquire_ms))
+            .after_release(|connection, _| Box::pin(still_answers(connection)))
             .connect_lazy_with(self.options(application)?))
+    }
+
+    /// When a statement has no answer after this, none will come: the server itself ends it earlier.
+    pub fn statement_limit(&self) -> Duration {
+        Duration::from_millis(self.statement_ms) + WORD_ARRIVES_WITHIN
     }
 
     /// A connection of one's own.
     pub async fn connect(&self, application: &str) -> Result<PgConnection, sqlx::Error> {
-        PgConnection::connect_with(&self.options(application)?).await
+        within(Duration::from_millis(self.connect_ms), PgConnection::connect_with(&self.options(application)?)).await
     }
+}
+
+/// Bounds work on a connection on our side: a server that stands still, or is cut off, says nothing, and TCP alone waits for it for
+/// a quarter of an hour. What was sent may still be carried out.
+pub async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(limit, work).await.unwrap_or_else(|_| Err(silent()))
+}
+
+/// The server said nothing for too long: as if the connection were lost.
+pub fn silent() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "PostgreSQL says nothing"))
+}
+
+/// A connection that somebody stopped waiting for goes back to the pool with its statement under way; it must not keep its place
+/// there for as long as TCP believes in it.
+async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    within(WORD_ARRIVES_WITHIN, connection.ping()).await.map(|()| true)
 }
 
 /// The connection itself is lost or cannot be made; whether the statement took effect is not known.

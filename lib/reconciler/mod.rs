@@ -17,6 +17,7 @@ mod room;
 mod sweep;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::PgPool;
@@ -24,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::postgres::due::{Found, Search};
+use crate::postgres::due::{self, Found, Search};
 use crate::settlement::Settlement;
 use crate::{callbacks, postgres, transactions};
 
@@ -64,8 +65,9 @@ pub async fn run(
     stop: CancellationToken,
 ) {
     let (for_payments, for_callbacks) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-    let payments = Payments { pool: pool.clone(), settlement: settlement.clone() };
-    let callbacks = Callbacks { pool, settlement };
+    let limit = postgres.statement_limit();
+    let payments = Payments { pool: pool.clone(), settlement: settlement.clone(), limit };
+    let callbacks = Callbacks { pool, settlement, limit };
     tokio::join!(
         sweep(settings, payments, for_payments.clone(), stop.clone()),
         sweep(settings, callbacks, for_callbacks, stop.clone()),
@@ -76,13 +78,15 @@ pub async fn run(
 struct Payments {
     pool: PgPool,
     settlement: Settlement,
+    /// Of a claim.
+    limit: Duration,
 }
 
 impl Duty for Payments {
     const NAME: &'static str = "payments";
 
     async fn claim(&self, search: Search) -> Result<Found, sqlx::Error> {
-        transactions::due::claim(&self.pool, &search).await
+        due::within(&search, self.limit, transactions::due::claim(&self.pool, &search)).await
     }
 
     async fn attend(&self, id: Uuid) -> Result<(), BoxError> {
@@ -93,13 +97,14 @@ impl Duty for Payments {
 struct Callbacks {
     pool: PgPool,
     settlement: Settlement,
+    limit: Duration,
 }
 
 impl Duty for Callbacks {
     const NAME: &'static str = "callbacks";
 
     async fn claim(&self, search: Search) -> Result<Found, sqlx::Error> {
-        callbacks::due::claim(&self.pool, &search).await
+        due::within(&search, self.limit, callbacks::due::claim(&self.pool, &search)).await
     }
 
     async fn attend(&self, id: Uuid) -> Result<(), BoxError> {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use sqlx::postgres::{PgConnection, PgPool};
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -16,8 +17,12 @@ use tokio_util::task::TaskTracker;
 use crate::domain::destination::DestinationKind;
 use crate::domain::route::{GatewayState, Route};
 use crate::gateway::Gateways;
+use crate::postgres;
+use crate::postgres::clock::DatabaseClock;
 
 const REFRESH: Duration = Duration::from_secs(1);
+/// For the tables to be read. They are small.
+const READ_LIMIT: Duration = Duration::from_secs(5);
 
 /// Routes and gateways as they were when last read.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
@@ -37,19 +42,26 @@ pub struct Routing {
     adapters: Arc<[Adapter]>,
     table: Arc<ArcSwap<RoutingTable>>,
     loaded: watch::Sender<bool>,
+    clock: DatabaseClock,
 }
 
 impl Routing {
     /// Begins to read, and goes on every second until `stop`.
     pub fn start(pool: PgPool, gateways: &Gateways, tracker: &TaskTracker, stop: CancellationToken) -> Self {
         let adapters = gateways.iter().map(|gateway| (gateway.name().to_owned(), gateway.pays_to().to_vec())).collect();
-        let routing = Self { pool, adapters, table: Arc::default(), loaded: watch::Sender::new(false) };
+        let (loaded, clock) = (watch::Sender::new(false), DatabaseClock::default());
+        let routing = Self { pool, adapters, table: Arc::default(), loaded, clock };
         tracker.spawn(routing.clone().keep_fresh(stop));
         routing
     }
 
     pub fn snapshot(&self) -> Arc<RoutingTable> {
         self.table.load_full()
+    }
+
+    /// The database's clock, heard with every reading of the tables: right from the first one on, whatever this machine's clock says.
+    pub fn clock(&self) -> DatabaseClock {
+        self.clock.clone()
     }
 
     /// Whether the tables have been read at all. Before that the snapshot is empty and means nothing.
@@ -65,7 +77,8 @@ impl Routing {
 
     /// Reads the tables now.
     pub async fn refresh(&self) -> Result<(), sqlx::Error> {
-        let table = read(&self.pool, &self.adapters).await?;
+        let (table, now) = postgres::within(READ_LIMIT, read(&self.pool, &self.adapters)).await?;
+        self.clock.heard(now);
         if *self.snapshot() != table {
             tracing::info!(routes = table.routes.len(), gateways = ?table.gateways, "routing changed");
             self.table.store(Arc::new(table));
@@ -90,7 +103,7 @@ impl Routing {
     }
 }
 
-async fn read(pool: &PgPool, adapters: &[Adapter]) -> Result<RoutingTable, sqlx::Error> {
+async fn read(pool: &PgPool, adapters: &[Adapter]) -> Result<(RoutingTable, OffsetDateTime), sqlx::Error> {
     let routes =
         sqlx::query_as!(Route, "SELECT country, currency, priority, gateway FROM routes ORDER BY priority, id")
             .fetch_all(pool)
@@ -103,7 +116,9 @@ async fn read(pool: &PgPool, adapters: &[Adapter]) -> Result<RoutingTable, sqlx:
             Some(GatewayState { name: row.name, paused: row.paused, pays_to: pays_to.clone() })
         })
         .collect();
-    Ok(RoutingTable { routes, gateways })
+    // Last, so that it is young when it is heard.
+    let now = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(pool).await?;
+    Ok((RoutingTable { routes, gateways }, now))
 }
 
 /// Makes the tables hold these gateways, and of each group (country, currency) named exactly these routes, in the caller's

@@ -40,7 +40,9 @@ pub fn routes(metrics: Metrics, readiness: Readiness, stop: CancellationToken) -
         }
     });
     let numbers = warp::path!("metrics").map(move || text("metrics", metrics.render(), "text/plain; version=0.0.4"));
-    warp::get().and(live.or(ready).unify().or(numbers).unify()).boxed()
+    let known = warp::path!("livez").or(warp::path!("readyz")).unify().or(warp::path!("metrics")).unify();
+    let otherwise = known.map(|| routed("admin", Problem::method_not_allowed("GET").into_response()));
+    warp::get().and(live.or(ready).unify().or(numbers).unify()).or(otherwise).unify().boxed()
 }
 
 async fn ready(readiness: &Readiness, stop: &CancellationToken) -> Result<(), NotReady> {
@@ -54,13 +56,15 @@ async fn ready(readiness: &Readiness, stop: &CancellationToken) -> Result<(), No
 fn text(route: &'static str, text: String, kind: &'static str) -> Response {
     let mut response = text.into_response();
     response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    routed(route, response)
+}
+
+fn routed(route: &'static str, mut response: Response) -> Response {
     response.extensions_mut().insert(Route(route));
     response
 }
 
 fn refusal(reason: NotReady) -> Response {
     let problem = Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_ready", "No work may be sent here now");
-    let mut response = problem.detail(reason.0).into_response();
-    response.extensions_mut().insert(Route("readyz"));
-    response
+    routed("readyz", problem.detail(reason.0).retry_after(READINESS_LIMIT).into_response())
 }

@@ -9,5 +9,6 @@ pub mod planted;
 pub mod process;
 pub mod retry;
 pub mod secret;
+pub mod shares;
 pub mod shutdown;
 pub mod telemetry;

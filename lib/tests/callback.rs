@@ -1,5 +1,7 @@
 //! Guarantees of callbacks: stored once, applied once, whatever their order and number.
 
+mod http;
+
 use futures_util::future::join_all;
 use payfleet::callbacks::{NewCallback, Storing};
 use payfleet::domain::ids::Kind;

@@ -10,7 +10,6 @@ use crate::cli::settings::Env;
 use crate::gateway::Gateways;
 use crate::ingress::{Parts, Surroundings};
 use crate::outbox::doorbell::Doorbell;
-use crate::postgres::clock::DatabaseClock;
 use crate::postgres::combiner::{Combiner, Layout};
 use crate::redis::Redis;
 use crate::routing::Routing;
@@ -47,7 +46,7 @@ pub async fn start_ingress(
     life.stop.run_until_cancelled(routing.loaded()).await.ok_or(Error::Stopped)?;
     let redis = Redis::new(&settings.redis)?;
     redis.watch(&life.tasks, life.stop.clone());
-    let clock = DatabaseClock::default();
+    let clock = routing.clock();
     let storing = Combiner::start(Storing, &settings.postgres, Layout::default(), &life.tasks);
     let receiver = Receiver::new(
         settings.callback.clone(),

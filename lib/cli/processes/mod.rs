@@ -19,6 +19,7 @@ use crate::postgres::schema::SchemaError;
 use crate::sealing::{self, Sealer};
 use crate::service::config::{self, EXIT_BAD_SETTINGS};
 use crate::service::http;
+use crate::service::process::raise_descriptors;
 use crate::service::shutdown::{End, Lifetime};
 use crate::service::telemetry::Telemetry;
 use crate::settlement;
@@ -114,6 +115,7 @@ pub fn run_with(
         Ok(telemetry) => telemetry,
         Err(error) => return refuse(process, &error),
     };
+    raise_descriptors();
     let runtime = match tokio::runtime::Runtime::new() {
         Ok(runtime) => runtime,
         Err(error) => return refuse(process, &error),

@@ -22,6 +22,9 @@ use crate::service::telemetry::metrics::Metrics;
 /// Between two looks at a store that is not there yet.
 const STORE_POLL: Duration = Duration::from_millis(500);
 
+/// Probes and scrapers.
+const ADMIN_CONNECTIONS: usize = 64;
+
 pub struct Shell {
     pub process: Process,
     pub settings: Settings,
@@ -76,7 +79,8 @@ impl Shell {
         let stop = self.life.stop.clone();
         let routes = health::routes(self.metrics.clone(), readiness(pool.cloned()), stop.clone());
         self.life.spawn("admin port", async move {
-            http::serve(listener, routes, "admin", http::Limits::default(), stop).await;
+            let limits = http::Limits { connections: ADMIN_CONNECTIONS, ..http::Limits::default() };
+            http::serve(listener, routes, "admin", limits, stop).await;
             Ok::<(), Infallible>(())
         });
         Ok(())

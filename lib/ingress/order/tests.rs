@@ -119,6 +119,11 @@ fn a_body_that_is_no_object_or_too_deep_is_malformed() {
     assert_eq!(from_json(b"[1]"), Err(Malformed::NotAnObject));
     assert!(matches!(from_json(b"{\"a\": }"), Err(Malformed::NotJson { .. })));
     assert_eq!(from_json(&b"[".repeat(60_000)), Err(Malformed::TooDeep));
+    for twice in [r#"{"amount": 1, "amount": 1000}"#, r#"{"amount": 1, "metadata": {"a": "1", "\u0061": "2"}}"#] {
+        assert!(matches!(from_json(twice.as_bytes()), Err(Malformed::Repeated { .. })), "{twice}");
+    }
+    let all = br#"{"a": [null, true, -1, 18446744073709551615, 1.5e3, "x"], "b": {"a": {}}}"#;
+    assert_eq!(from_json(all).unwrap(), serde_json::from_slice::<Value>(all).unwrap());
     assert!(from_json(br#"{"a": "[[[[[[[[[[[[[[\"[["}"#).is_ok());
 }
 

@@ -115,8 +115,22 @@ pub(super) fn malformed_file(path: &str, error: &ConfigError) -> Fault {
     Fault {
         setting: "PAYFLEET_CONFIG".to_owned(),
         value: Some(format!("\"{path}\"")),
-        problem: format!("the file is not TOML: {error}"),
+        problem: format!("the file is not TOML{}", place_of(error)),
         remedy: "correct the file at that place".to_owned(),
+    }
+}
+
+/// Where it is. The library's message shows the line itself, which may hold a secret.
+fn place_of(error: &ConfigError) -> String {
+    let text = error.to_string();
+    let number = |word: &str| {
+        let digits = text.lines().next()?.split_once(word)?.1;
+        let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+        digits[..end].parse::<usize>().ok()
+    };
+    match (number("line "), number("column ")) {
+        (Some(line), Some(column)) => format!(": line {line}, column {column}"),
+        _ => String::new(),
     }
 }
 

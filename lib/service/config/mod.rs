@@ -19,7 +19,7 @@ use serde::de::DeserializeOwned;
 
 pub use fault::{Fault, Faults};
 use given::Given;
-pub use shown::{Line, Origin};
+pub use shown::{Line, Origin, without_password};
 
 /// The exit code of a process whose settings cannot be used (`EX_USAGE` of sysexits.h).
 pub const EXIT_BAD_SETTINGS: u8 = 64;

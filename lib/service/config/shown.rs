@@ -86,11 +86,29 @@ pub(super) fn masked(value: &Value) -> String {
     }
 }
 
-fn without_password(text: &str) -> String {
+/// A URL as it may be shown: its password redacted, whether it stands before the host or among the parameters.
+pub fn without_password(text: &str) -> String {
     let Some((scheme, rest)) = text.split_once("://") else { return text.to_owned() };
-    let Some((credentials, host)) = rest.rsplit_once('@') else { return text.to_owned() };
-    match credentials.split_once(':') {
-        Some((user, _)) => format!("{scheme}://{user}:[redacted]@{host}"),
-        None => text.to_owned(),
+    let (place, query) = rest.split_once('?').map_or((rest, None), |(place, query)| (place, Some(query)));
+    if query.is_some_and(|query| query.contains('@')) && place.contains(':') && !place.contains('@') {
+        // The question mark may be one of a password, which should have been written as %3F.
+        return format!("{scheme}://[redacted]");
+    }
+    let place = match place.rsplit_once('@') {
+        Some((credentials, host)) => match credentials.split_once(':') {
+            Some((user, _)) => format!("{user}:[redacted]@{host}"),
+            None => place.to_owned(),
+        },
+        None => place.to_owned(),
+    };
+    let query = query.map(|query| query.split('&').map(without_value_of_secret).collect::<Vec<_>>().join("&"));
+    let query = query.map_or(String::new(), |query| format!("?{query}"));
+    format!("{scheme}://{place}{query}")
+}
+
+fn without_value_of_secret(parameter: &str) -> String {
+    match parameter.split_once('=') {
+        Some((name, _)) if name.to_ascii_lowercase().contains("pass") => format!("{name}=[redacted]"),
+        _ => parameter.to_owned(),
     }
 }

@@ -144,6 +144,17 @@ fn the_password_of_a_url_is_not_shown() {
     let loaded = load(&[("PAYFLEET_RELAY__URL", "postgres://app:pa@ss@db:5432/payfleet")]).unwrap();
     let line = loaded.lines().into_iter().find(|line| line.setting == "PAYFLEET_RELAY__URL").unwrap();
     assert_eq!(line.value, "\"postgres://app:[redacted]@db:5432/payfleet\"");
+    for (given, shown) in [
+        (
+            "postgres://db/payfleet?user=app&password=pass&x=1",
+            "postgres://db/payfleet?user=app&password=[redacted]&x=1",
+        ),
+        ("postgres://app:p?ss@db/payfleet", "postgres://[redacted]"),
+        ("postgres://app@db/payfleet?application_name=a@b", "postgres://app@db/payfleet?application_name=a@b"),
+        ("https://hooks.example/?who=a@b", "https://hooks.example/?who=a@b"),
+    ] {
+        assert_eq!(without_password(given), shown);
+    }
 }
 
 #[test]
@@ -158,4 +169,7 @@ fn a_file_that_is_not_toml_says_where() {
     let toml = file("broken.toml", "[relay\n");
     let text = load(&[("PAYFLEET_CONFIG", &toml)]).unwrap_err().to_string();
     assert!(text.contains("not TOML") && text.contains("line 1"), "{text}");
+    let toml = file("broken-secret.toml", "[sealing]\nkey = \"s3cret\nnumber = 1\n");
+    let text = load(&[("PAYFLEET_CONFIG", &toml)]).unwrap_err().to_string();
+    assert!(text.contains("line 2, column ") && !text.contains("s3cret"), "{text}");
 }

@@ -17,11 +17,11 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
-use super::Peer;
+use super::{Peer, head};
 
-/// A request's line and headers may take this much.
-const HEADER_BYTES: usize = 16 * 1024;
-const HEADERS: usize = 64;
+/// What the protocol takes of a request's line and headers: more than [`head`] lets pass, so that there is a proper answer.
+const HEAD_BYTES: usize = 4 * head::HEADER_BYTES;
+const HEADERS: usize = 4 * head::HEADERS;
 /// Requests at once on one HTTP/2 connection.
 const STREAMS: u32 = 128;
 /// The first letters of HTTP/2's preface (RFC 9113, 3.4); no method of HTTP/1 begins with them.
@@ -89,9 +89,9 @@ where
                 builder
                     .timer(TokioTimer::new())
                     .header_read_timeout(patience)
-                    .max_header_size(HEADER_BYTES)
+                    .max_header_size(HEAD_BYTES)
                     .max_headers(HEADERS)
-                    .max_buf_size(4 * HEADER_BYTES);
+                    .max_buf_size(HEAD_BYTES);
                 self.until.drive(builder.serve_connection(io, service), &busy).await;
             }
             Version::Http2 => {
@@ -99,7 +99,7 @@ where
                 builder
                     .timer(TokioTimer::new())
                     .max_concurrent_streams(STREAMS)
-                    .max_header_list_size(HEADER_BYTES as u32)
+                    .max_header_list_size(HEAD_BYTES as u32)
                     .keep_alive_interval(DEAF_PEER / 2)
                     .keep_alive_timeout(patience);
                 self.until.drive(builder.serve_connection(io, service), &busy).await;

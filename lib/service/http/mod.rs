@@ -2,10 +2,13 @@
 
 pub mod body;
 mod connection;
+mod head;
+pub mod network;
 pub mod problem;
 mod render;
 pub mod server;
 
+pub use network::Network;
 pub use problem::{FieldError, Problem};
 pub use render::Route;
 pub use server::{BindError, Limits, bind, serve};

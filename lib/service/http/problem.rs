@@ -40,6 +40,8 @@ pub struct Problem {
     pub transaction_id: Option<String>,
     /// For 405: the methods that there are.
     pub allow: Option<&'static str>,
+    /// For 401: the scheme in which to say who one is.
+    pub challenge: Option<&'static str>,
 }
 
 impl Problem {
@@ -55,6 +57,7 @@ impl Problem {
             retry_after: None,
             transaction_id: None,
             allow: None,
+            challenge: None,
         }
     }
 
@@ -99,13 +102,18 @@ impl Problem {
             StatusCode::METHOD_NOT_ALLOWED => ("method_not_allowed", "This path does not take that method"),
             StatusCode::REQUEST_TIMEOUT => ("request_timeout", "The request did not arrive in time"),
             StatusCode::PAYLOAD_TOO_LARGE => ("body_too_large", "The body is larger than is taken"),
+            StatusCode::URI_TOO_LONG => ("uri_too_long", "The path and its query are longer than is taken"),
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE => {
+                ("headers_too_large", "The headers are more or larger than is taken")
+            }
             StatusCode::UNSUPPORTED_MEDIA_TYPE => ("unsupported_media_type", "This content type is not taken"),
             StatusCode::TOO_MANY_REQUESTS => ("rate_limited", "Too many requests"),
             StatusCode::SERVICE_UNAVAILABLE => ("unavailable", "The service cannot answer now"),
             status if status.is_server_error() => ("internal", "Something went wrong on our side"),
             _ => ("bad_request", "The request is not taken"),
         };
-        let problem = Self::new(status, code, title);
+        let mut problem = Self::new(status, code, title);
+        problem.challenge = (status == StatusCode::UNAUTHORIZED).then_some("Bearer");
         match status {
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE => {
                 problem.retry_after(Duration::from_secs(1))
@@ -159,8 +167,8 @@ impl Problem {
         if let Some(allow) = self.allow {
             headers.insert(header::ALLOW, HeaderValue::from_static(allow));
         }
-        if self.status == StatusCode::UNAUTHORIZED {
-            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
         }
     }
 }

@@ -8,7 +8,6 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,7 +16,6 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tower::{Service, ServiceBuilder};
@@ -30,15 +28,24 @@ use warp::Filter;
 
 use super::Problem;
 use super::connection::{Connection, Until};
+use super::head::Bounded;
+use super::network::{self, Network};
 use super::render::Rendered;
+use crate::service::process;
+use crate::service::shares::{NoPlace, Shares};
 use crate::service::telemetry::trace;
 
 /// Bounds of one port.
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections at the same time; one more is answered 503.
+    /// Connections at the same time; one more is answered 503. Fewer if the process may not have that many file descriptors.
     pub connections: usize,
+    /// Of them, those of one address.
+    pub connections_per_address: usize,
+    /// Whose connections are not counted by their address, since they are other people's.
+    #[serde(skip)]
+    pub proxies: Vec<Network>,
     /// For the first bytes, for the headers of each request, and for an idle connection.
     pub header_ms: u64,
     /// For a whole request, from its headers to its answer. Longer than any wait that a client may ask for.
@@ -51,7 +58,15 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { connections: 4_096, header_ms: 10_000, request_ms: 40_000, body_bytes: 1024 * 1024, drain_ms: 10_000 }
+        Self {
+            connections: 4_096,
+            connections_per_address: 1_024,
+            proxies: Vec::new(),
+            header_ms: 10_000,
+            request_ms: 40_000,
+            body_bytes: 1024 * 1024,
+            drain_ms: 10_000,
+        }
     }
 }
 
@@ -97,7 +112,7 @@ where
             Duration::from_millis(limits.request_ms),
         ))
         .layer(CatchPanicLayer::custom(panicked));
-    let service = Rendered { inner: layers.service(warp::service(routes)), port };
+    let service = Rendered { inner: layers.service(Bounded(warp::service(routes))), port };
     accept(listener, service, port, limits, stop).await;
 }
 
@@ -140,7 +155,7 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let slots = Arc::new(Semaphore::new(limits.connections));
+    let slots = Shares::new(slots(limits.connections, process::descriptors()), limits.connections_per_address);
     let open = metrics::gauge!("payfleet_http_connections", "port" => port);
     let connections = TaskTracker::new();
     let until =
@@ -158,10 +173,14 @@ where
                 continue;
             }
         };
-        let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-            metrics::counter!("payfleet_http_connections_refused_total", "port" => port).increment(1);
-            refuse(&stream);
-            continue;
+        let is_proxy = limits.proxies.iter().any(|proxy| proxy.contains(peer.ip()));
+        let slot = match slots.take((!is_proxy).then(|| network::customer(peer.ip()))) {
+            Ok(slot) => slot,
+            Err(why) => {
+                metrics::counter!("payfleet_http_connections_refused_total", "port" => port).increment(1);
+                refuse(&stream, why);
+                continue;
+            }
         };
         let connection = Connection { service: service.clone(), peer, until: until.clone() };
         let open = open.clone();
@@ -181,6 +200,15 @@ where
     }
 }
 
+/// File descriptors that are not for the connections of one port: those of the stores, the other port, files.
+const RESERVED: u64 = 256;
+
+/// As many connections as are wanted, and as there are file descriptors for.
+fn slots(wanted: usize, descriptors: u64) -> usize {
+    let spare = descriptors.saturating_sub(RESERVED).max(descriptors / 4);
+    wanted.min(usize::try_from(spare).unwrap_or(usize::MAX))
+}
+
 /// A connection that broke before it was taken is nothing; no file descriptors left is a state that lasts for a while.
 async fn rest_after(error: &std::io::Error) {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
@@ -192,14 +220,26 @@ async fn rest_after(error: &std::io::Error) {
 }
 
 /// No slot is left: says so if the socket takes it at once, and closes.
-fn refuse(stream: &TcpStream) {
-    let body = Problem::of_status(StatusCode::SERVICE_UNAVAILABLE)
-        .detail("all connections are taken; repeat the request a little later")
-        .to_json(None, None);
+fn refuse(stream: &TcpStream, why: NoPlace) {
+    let detail = match why {
+        NoPlace::Room => "all connections are taken; repeat the request a little later",
+        NoPlace::Share => "this address has all the connections that one may have; use them again",
+    };
+    let body = Problem::of_status(StatusCode::SERVICE_UNAVAILABLE).detail(detail).to_json(None, None);
     let head = format!(
         "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
          content-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     stream.try_write(&[head.as_bytes(), &body].concat()).ok();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_leave_file_descriptors_for_everything_else() {
+        assert_eq!([slots(4_096, 1_048_576), slots(4_096, 1_024), slots(4_096, 200)], [4_096, 768, 50]);
+    }
 }

@@ -6,4 +6,4 @@ mod paypal;
 mod stripe;
 mod timing;
 mod tls;
-mod wire;
+pub mod wire;

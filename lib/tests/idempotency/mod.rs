@@ -1,7 +1,8 @@
 //! One key, one payment, one answer: whatever is repeated, lost, cut or away.
 
 mod faults;
-mod proxy;
+pub mod proxy;
+mod silence;
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

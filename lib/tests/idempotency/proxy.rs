@@ -24,6 +24,16 @@ pub struct Proxy {
     swallowed: Arc<AtomicUsize>,
     /// No connection is let through.
     closed: Arc<AtomicBool>,
+    opened: Arc<AtomicUsize>,
+    /// Of the first so many connections nothing that the client says arrives, and nothing that the server says. They stay open.
+    unheard: Arc<[AtomicUsize; 2]>,
+}
+
+/// What gets lost of a conversation.
+#[derive(Clone, Copy)]
+pub enum Lost {
+    Everything,
+    Answers,
 }
 
 impl Proxy {
@@ -36,6 +46,8 @@ impl Proxy {
             swallow: Arc::default(),
             swallowed: Arc::default(),
             closed: Arc::default(),
+            opened: Arc::default(),
+            unheard: Arc::default(),
         };
         let passing = proxy.clone();
         tokio::spawn(async move {
@@ -67,7 +79,26 @@ impl Proxy {
         self.closed.store(closed, Ordering::SeqCst);
     }
 
+    /// The connections that there are stay open, and nothing comes through them any more. New ones are as ever.
+    pub fn silence_present(&self, lost: Lost) {
+        let present = self.opened.load(Ordering::SeqCst);
+        let asked = if matches!(lost, Lost::Everything) { present } else { 0 };
+        self.silence([asked, present]);
+    }
+
+    /// Nothing comes through any connection, those that are still to be opened included.
+    pub fn silence_all(&self) {
+        self.silence([usize::MAX; 2]);
+    }
+
+    fn silence(&self, first: [usize; 2]) {
+        for (unheard, first) in self.unheard.iter().zip(first) {
+            unheard.store(first, Ordering::SeqCst);
+        }
+    }
+
     async fn pass(self, client: TcpStream, server: String) -> Option<()> {
+        let number = self.opened.fetch_add(1, Ordering::SeqCst);
         let server = TcpStream::connect(server).await.ok()?;
         let (mut from_client, mut to_client) = client.into_split();
         let (mut from_server, mut to_server) = server.into_split();
@@ -80,12 +111,24 @@ impl Proxy {
         // The startup message names the application.
         let accepts = first[..length].windows(7).any(|window| window == b"\0accept");
         to_server.write_all(&first[..length]).await.ok()?;
-        let up = tokio::spawn(async move { tokio::io::copy(&mut from_client, &mut to_server).await });
+        let unheard = Arc::clone(&self.unheard);
+        let up = tokio::spawn(async move {
+            let mut chunk = vec![0; 64 * 1024];
+            while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
+                if number >= unheard[0].load(Ordering::SeqCst) {
+                    to_server.write_all(&chunk[..length]).await.ok()?;
+                }
+            }
+            Some(())
+        });
         let mut chunk = vec![0; 64 * 1024];
         let (mut begun, mut kept) = (false, Vec::new());
         while let Ok(length @ 1..) = from_server.read(&mut chunk).await {
             if self.closed.load(Ordering::SeqCst) {
                 break;
+            }
+            if number < self.unheard[1].load(Ordering::SeqCst) {
+                continue;
             }
             if begun && accepts && self.swallow.load(Ordering::SeqCst) {
                 kept.extend_from_slice(&chunk[..length]);

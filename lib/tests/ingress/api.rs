@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use payfleet::accounts::{self, ApiKey, KeyHash, Pepper, RateLimit};
+use payfleet::callback::receive::{self, Receiver};
+use payfleet::callbacks::Storing;
 use payfleet::domain::route::Route;
 use payfleet::gateway::Gateways;
 use payfleet::ingress::{self, Parts, Surroundings};
 use payfleet::outbox::doorbell::Doorbell;
-use payfleet::postgres::clock::DatabaseClock;
+use payfleet::postgres::combiner::{Combiner, Layout};
 use payfleet::redis::{self, Redis};
 use payfleet::routing::{self, Routing};
 use payfleet::sealing::{self, Sealer};
@@ -39,12 +41,21 @@ pub struct Choice {
     pub postgres: Option<payfleet::postgres::Settings>,
     pub settings: ingress::Settings,
     pub surroundings: Surroundings,
+    pub gateways: Gateways,
+    pub callback: receive::Settings,
 }
 
 impl Default for Choice {
     fn default() -> Self {
         let settings = ingress::Settings { api_key_pepper: pepper(), ..Default::default() };
-        Self { redis: harness::redis_url(), postgres: None, settings, surroundings: Surroundings::Development }
+        Self {
+            redis: harness::redis_url(),
+            postgres: None,
+            settings,
+            surroundings: Surroundings::Development,
+            gateways: super::silent_gateway::all(),
+            callback: receive::Settings::default(),
+        }
     }
 }
 
@@ -52,6 +63,7 @@ impl Default for Choice {
 pub struct Api {
     pub address: SocketAddr,
     pub redis: Redis,
+    pub routing: Routing,
     pub stop: CancellationToken,
 }
 
@@ -68,28 +80,39 @@ pub async fn open(database: &Database) -> Api {
 pub async fn open_with(database: &Database, choice: Choice) -> Api {
     let (stop, tasks) = (CancellationToken::new(), TaskTracker::new());
     let postgres = choice.postgres.unwrap_or_else(|| database.settings());
-    let gateways: Gateways = super::silent_gateway::all();
+    let gateways = choice.gateways;
     route(&database.owner, &gateways).await;
     let redis = Redis::new(&redis::Settings { url: Secret::new(choice.redis), ..Default::default() }).unwrap();
     let routing = Routing::start(database.app.clone(), &gateways, &tasks, stop.clone());
     routing.loaded().await;
+    let (sealer, doorbell) = (Sealer::new(&sealing_keys()).unwrap(), Doorbell::start(&postgres, &tasks, stop.clone()));
+    let receiver = Receiver::new(
+        choice.callback,
+        gateways,
+        Combiner::start(Storing, &postgres, Layout::default(), &tasks),
+        sealer.clone(),
+        doorbell.clone(),
+        routing.clock(),
+        tasks.clone(),
+    );
     let parts = Parts {
         settings: choice.settings,
         surroundings: choice.surroundings,
         postgres: postgres.clone(),
         pool: database.app.clone(),
         redis: redis.clone(),
-        sealer: Sealer::new(&sealing_keys()).unwrap(),
-        routing,
-        doorbell: Doorbell::start(&postgres, &tasks, stop.clone()),
-        clock: DatabaseClock::default(),
+        sealer,
+        routing: routing.clone(),
+        doorbell,
+        clock: routing.clock(),
         tracker: tasks.clone(),
     };
     let listener = http::bind("127.0.0.1:0", "TEST").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let others = warp::path!("others").map(|| warp::reply::Response::new("others".into())).boxed();
+    let others = warp::path!("others").map(|| warp::reply::Response::new("others".into()));
+    let others = others.or(receiver.routes()).unify().boxed();
     tasks.spawn(ingress::run(listener, parts, others, stop.clone()));
-    Api { address, redis, stop }
+    Api { address, redis, routing, stop }
 }
 
 /// Euros go to the first gateway that can; the rest to none.

@@ -115,6 +115,60 @@ async fn when_acceptance_is_full_reads_still_have_room() {
     assert_eq!(customer.post(api.address, "/v1/withdrawals", "k2", &payout(5)).await.status, 202);
 }
 
+#[tokio::test]
+async fn one_key_waits_in_its_share_of_the_places_and_takes_no_room_of_readers() {
+    let database = Database::new().await;
+    let choice = with(|settings| (settings.reading, settings.waiting_per_key) = (3, 2));
+    let api = api::open_with(&database, choice).await;
+    let customer = api::customer(&database, 0, RateLimit::Exempt).await;
+    let location = customer.deposit(api.address, "k").await.header("location").unwrap().to_owned();
+    let path = format!("{location}?wait=30");
+    let mut waiting = Vec::new();
+    for _ in 0..3 {
+        waiting.push(waits(&api, &customer, &path).await);
+    }
+    let (refused, _, others) = futures_util::future::select_all(waiting).await;
+    let refused = refused.unwrap();
+    refused.assert_problem(429, "too_many_waiting");
+    assert_eq!(refused.header("retry-after"), Some("1"));
+    // The others wait on; whoever only reads has room, and another key has its own share.
+    assert_eq!(customer.get(api.address, &location).await.status, 200);
+    let other = api::another_key(&database, &customer).await;
+    assert_eq!(other.get(api.address, &format!("{location}?wait=1")).await.status, 200);
+    assert!(others.iter().all(|waiting| !waiting.is_finished()));
+    step(&database, "submitting").await;
+    for waiting in others {
+        assert_eq!(waiting.await.unwrap().json()["status"], "processing");
+    }
+    assert_eq!(
+        customer.get(api.address, &format!("{location}?wait=1")).await.status,
+        200,
+        "a place was not given back"
+    );
+}
+
+#[tokio::test]
+async fn what_a_client_says_of_its_address_counts_only_if_a_listed_proxy_says_it() {
+    let database = Database::new().await;
+    for (proxies, expected) in [(&[][..], [401, 401, 429]), (&["127.0.0.0/8"], [401, 401, 401])] {
+        let server = crate::redis::server::Server::start().await;
+        let mut choice = with(|settings| {
+            settings.stranger_quota = Quota { per_second: 1, burst: 2 };
+            settings.trusted_proxies = proxies.iter().map(|proxy: &&str| proxy.parse().unwrap()).collect();
+        });
+        choice.redis = server.url();
+        let api = api::open_with(&database, choice).await;
+        let mut statuses = Vec::new();
+        for n in 1..=3 {
+            // The first hop is what the client itself wrote.
+            let forwarded = format!("203.0.113.7, 198.51.100.{n}");
+            let headers = [("authorization", "Bearer pf_live_guess"), ("x-forwarded-for", &forwarded)];
+            statuses.push(Client::connect(api.address).await.request("GET", "/v1/balance", &headers, b"").await.status);
+        }
+        assert_eq!(statuses, expected, "{proxies:?}");
+    }
+}
+
 /// What a worker would have done.
 async fn step(database: &Database, status: &str) {
     let mut connection = database.owner.acquire().await.unwrap();

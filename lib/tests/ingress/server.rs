@@ -89,6 +89,39 @@ async fn a_full_house_says_so_at_once_and_still_hears_the_order_to_stop() {
 }
 
 #[tokio::test]
+async fn one_address_does_not_get_all_connections_unless_it_is_a_proxy() {
+    let port = open(Limits { connections: 3, connections_per_address: 1, ..Limits::default() }).await;
+    let mut first = Client::connect(port.address).await;
+    assert_eq!(first.request("GET", "/quick", &[], b"").await.status, 200);
+    let refused = Client::connect(port.address).await.answer().await;
+    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
+    let mut elsewhere = Client::connect_from("127.0.0.2", port.address).await;
+    assert_eq!(elsewhere.request("GET", "/quick", &[], b"").await.status, 200);
+    let proxies = vec!["127.0.0.1".parse().unwrap()];
+    let port = open(Limits { connections_per_address: 1, proxies, ..Limits::default() }).await;
+    let mut all = Vec::new();
+    for _ in 0..3 {
+        let mut client = Client::connect(port.address).await;
+        assert_eq!(client.request("GET", "/quick", &[], b"").await.status, 200);
+        all.push(client);
+    }
+}
+
+#[tokio::test]
+async fn a_path_or_headers_beyond_the_bounds_are_a_problem_too() {
+    let port = open(short()).await;
+    let mut client = Client::connect(port.address).await;
+    let long = format!("/quick?{}", "x".repeat(9_000));
+    client.request("GET", &long, &[], b"").await.assert_problem(414, "uri_too_long");
+    let large = "x".repeat(17_000);
+    client.request("GET", "/quick", &[("x-large", &large)], b"").await.assert_problem(431, "headers_too_large");
+    let names: Vec<String> = (0..70).map(|n| format!("x-{n}")).collect();
+    let many: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "1")).collect();
+    client.request("GET", "/quick", &many, b"").await.assert_problem(431, "headers_too_large");
+    assert_eq!(client.request("GET", "/quick", &many[..50], b"").await.status, 200);
+}
+
+#[tokio::test]
 async fn every_answer_of_the_framework_is_a_problem() {
     let port = open(short()).await;
     let mut client = Client::connect(port.address).await;
