@@ -32,6 +32,11 @@ pub async fn unbalanced_effects(books: &mut PgConnection) -> Found {
     sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/unbalanced_effects.sql").fetch_all(books).await
 }
 
+/// Payments whose account is not their user's, not in their currency, or does not exist.
+pub async fn strayed_payments(books: &mut PgConnection) -> Found {
+    sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/strayed_payments.sql").fetch_all(books).await
+}
+
 /// Currencies whose entries do not sum to zero.
 pub async fn unbalanced_currencies(books: &mut PgConnection) -> Found {
     sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/unbalanced_currencies.sql").fetch_all(books).await

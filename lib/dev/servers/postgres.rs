@@ -245,6 +245,8 @@ async fn run(
     {
         command.args(["-c", setting]);
     }
+    // The checker asks when a step was committed.
+    command.args(["-c", "track_commit_timestamp=on"]);
     if durability == Durability::Waived {
         command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
     }

@@ -1,7 +1,7 @@
 -- What each status says must be in the ledger, against what is there. `booked` lists the effects; each is whole when the entries on
--- the gateway's or the held side add up to the payment's amount, and stands at a step that may cause it.
+-- the debit side add up to the payment's amount, lies on the accounts and sides that belong to it, and stands at a step that may cause it.
 SELECT format('%s (%s of %s %s) stands at %s with [%s]%s', id, type, amount, currency, status, coalesce(booked, ''),
-              CASE WHEN strayed > 0 THEN ', entries of another amount, gateway or step' ELSE '' END) AS "example!",
+              CASE WHEN strayed > 0 THEN ', entries of another amount, account, gateway or step' ELSE '' END) AS "example!",
        count(*) OVER () AS "total!"
 FROM (SELECT payment.id, payment.type, payment.amount, payment.currency, payment.status, ledger.booked,
              coalesce(ledger.strayed, 0) AS strayed
@@ -13,6 +13,13 @@ FROM (SELECT payment.id, payment.type, payment.amount, payment.currency, payment
                                AND coalesce(sum(entry.amount) FILTER (WHERE entry.side = 'debit'), 0) <> max(owner.amount))
                               OR bool_or(entry.effect IN ('post', 'credit') AND entry.account = 'clearing'
                                          AND owner.status = 'succeeded' AND entry.gateway <> owner.gateway)
+                              OR bool_or(NOT CASE entry.effect
+                                                 WHEN 'hold' THEN (entry.side, entry.account) IN (('debit', 'available'), ('credit', 'held'))
+                                                 WHEN 'post' THEN (entry.side, entry.account) IN (('debit', 'held'), ('credit', 'clearing'))
+                                                 WHEN 'release' THEN (entry.side, entry.account) IN (('debit', 'held'), ('credit', 'available'))
+                                                 WHEN 'credit' THEN (entry.side, entry.account) IN (('debit', 'clearing'), ('credit', 'owed'),
+                                                                                                    ('credit', 'available'))
+                                                 ELSE true END)
                               OR bool_or(step.to_status IS NULL
                                          OR NOT CASE entry.effect WHEN 'hold' THEN step.to_status = 'created'
                                                 WHEN 'release' THEN step.to_status IN ('failed', 'cancelled', 'expired')

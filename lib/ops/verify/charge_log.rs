@@ -10,7 +10,7 @@ use serde::Deserialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::ids::Kind;
+use crate::domain::ids::{Kind, Operation};
 
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
@@ -18,6 +18,8 @@ pub enum Unreadable {
     File(#[from] std::io::Error),
     #[error("line {line} of the charge log cannot be understood: {why}")]
     Line { line: usize, why: serde_json::Error },
+    #[error("line {line} of the charge log changes {reference} of {gateway}, which no line before it opened")]
+    Unopened { line: usize, gateway: String, reference: String },
 }
 
 /// A line; fields that the checker has no question about are passed over, kinds of line that it does not know are not.
@@ -26,6 +28,8 @@ pub enum Unreadable {
 enum Line {
     Request {
         gateway: String,
+        /// What it wants done; None when it only asks.
+        operation: Option<String>,
         money_moving: bool,
         key: Option<String>,
         attempt_id: Option<Uuid>,
@@ -86,6 +90,14 @@ pub struct ChargeLog {
     pub charges: Vec<Charge>,
     /// Attempts whose last request was never answered, or with a server error.
     pub unanswered: HashSet<Uuid>,
+    /// Attempts of which it tells: something was ordered for them, or put onto a gateway's books.
+    pub told: HashSet<Uuid>,
+}
+
+/// Why a line cannot be taken.
+enum Refused {
+    Word(String),
+    Unopened { gateway: String, reference: String },
 }
 
 impl ChargeLog {
@@ -102,18 +114,25 @@ impl ChargeLog {
                 break;
             }
             let entry = serde_json::from_slice(&text).map_err(|why| Unreadable::Line { line, why })?;
-            log.take(entry, &mut charge_of).map_err(|word| {
-                let why = serde::de::Error::custom(format_args!("`{word}` is not a state of a charge"));
-                Unreadable::Line { line, why }
+            log.take(entry, &mut charge_of).map_err(|refused| match refused {
+                Refused::Word(word) => {
+                    let why = serde::de::Error::custom(format_args!("`{word}` is not a state of a charge"));
+                    Unreadable::Line { line, why }
+                }
+                Refused::Unopened { gateway, reference } => Unreadable::Unopened { line, gateway, reference },
             })?;
         }
         Ok(log)
     }
 
-    fn take(&mut self, line: Line, charge_of: &mut HashMap<(String, String), usize>) -> Result<(), String> {
+    fn take(&mut self, line: Line, charge_of: &mut HashMap<(String, String), usize>) -> Result<(), Refused> {
         match line {
-            Line::Request { gateway, money_moving, key, attempt_id, arrived_at, answer } => {
+            Line::Request { gateway, operation, money_moving, key, attempt_id, arrived_at, answer } => {
                 self.begins_at.get_or_insert(arrived_at);
+                if operation.is_some() {
+                    let by_key = || Some(Operation::of_key(key.as_deref()?)?.0);
+                    self.told.extend(attempt_id.or_else(by_key));
+                }
                 if money_moving {
                     self.moving.push(Moving { arrived_at, gateway, key });
                 }
@@ -126,15 +145,19 @@ impl ChargeLog {
             }
             Line::Charge { gateway, reference, attempt_id, direction, amount, currency, result, at } => {
                 self.begins_at.get_or_insert(at);
-                let fate = fate_of(&result).ok_or(result)?;
+                let fate = fate_of(&result).ok_or(Refused::Word(result))?;
+                self.told.extend(attempt_id);
                 charge_of.insert((gateway.clone(), reference.clone()), self.charges.len());
                 self.charges.push(Charge { gateway, reference, attempt_id, kind: direction, amount, currency, fate });
             }
             Line::State { gateway, reference, state } => {
-                let fate = fate_of(&state).ok_or(state)?;
-                if let Some(charge) = charge_of.get(&(gateway, reference)) {
-                    self.charges[*charge].fate = fate;
-                }
+                let fate = fate_of(&state).ok_or(Refused::Word(state))?;
+                let place = (gateway, reference);
+                let Some(charge) = charge_of.get(&place) else {
+                    let (gateway, reference) = place;
+                    return Err(Refused::Unopened { gateway, reference });
+                };
+                self.charges[*charge].fate = fate;
             }
             Line::Callback {} => {}
         }
@@ -198,5 +221,11 @@ mod tests {
         for bad in ["{}", &state("vanished")] {
             assert!(matches!(read(&format!("{CHARGE}\n{bad}\n{CHARGE}\n")), Err(Unreadable::Line { line: 2, .. })));
         }
+    }
+
+    #[test]
+    fn a_change_of_something_that_was_never_opened_is_not_passed_over() {
+        let unopened = format!("{CHARGE}\n{}\n", state("captured").replace("O1", "O2"));
+        assert!(matches!(read(&unopened), Err(Unreadable::Unopened { line: 2, .. })));
     }
 }

@@ -21,14 +21,17 @@ use crate::domain::transaction::Status;
 pub struct Payment {
     kind: String,
     status: Option<Status>,
+    /// Why it stands so, where that is not plain.
+    reason: Option<String>,
     /// The number of the settling attempt, once it is settled.
     attempt: i16,
     gateway: String,
     amount: i64,
     currency: String,
-    created_at: OffsetDateTime,
     booked: i64,
     taken_back: i64,
+    /// The gateways whose accounts the ledger has it on.
+    booked_at: Vec<String>,
 }
 
 #[derive(Clone, Debug)]
@@ -36,13 +39,24 @@ struct Attempt {
     payment: Uuid,
     number: i16,
     gateway: String,
+    created_at: OffsetDateTime,
+}
+
+/// An operation, under its key.
+#[derive(Clone, Debug)]
+struct Allowed {
+    attempt: Uuid,
+    /// When it was committed where the server knows that, else when it was written.
+    at: OffsetDateTime,
+    /// Times that it may have been sent.
+    calls: u64,
 }
 
 /// Attempts and what may have been sent for them.
 #[derive(Default, Debug)]
 pub struct Intents {
     attempts: HashMap<Uuid, Attempt>,
-    operations: HashMap<String, OffsetDateTime>,
+    operations: HashMap<String, Allowed>,
 }
 
 impl Intents {
@@ -51,7 +65,12 @@ impl Intents {
         let mut intents = Self::default();
         let mut rows = sqlx::query_file!("lib/ops/sql/attempts.sql", of).fetch(&mut *books);
         while let Some(row) = rows.try_next().await? {
-            let attempt = Attempt { payment: row.transaction_id, number: row.number, gateway: row.gateway };
+            let attempt = Attempt {
+                payment: row.transaction_id,
+                number: row.number,
+                gateway: row.gateway,
+                created_at: row.created_at,
+            };
             intents.attempts.insert(row.id, attempt);
         }
         drop(rows);
@@ -59,7 +78,9 @@ impl Intents {
         while let Some(row) = rows.try_next().await? {
             let lawful = row.kind.parse::<Operation>().is_ok_and(|operation| operation.key(row.attempt_id) == row.key);
             if lawful {
-                intents.operations.insert(row.key, row.first_at);
+                let at = row.committed_at.unwrap_or(row.first_at);
+                let calls = u64::try_from(row.calls).unwrap_or(0);
+                intents.operations.insert(row.key, Allowed { attempt: row.attempt_id, at, calls });
             }
         }
         Ok(intents)
@@ -86,13 +107,14 @@ impl Books {
             let payment = Payment {
                 kind: row.kind,
                 status: row.status.parse().ok(),
+                reason: row.reason_code,
                 attempt: row.attempt,
                 gateway: row.gateway,
                 amount: row.amount,
                 currency: row.currency,
-                created_at: row.created_at,
                 booked: row.booked,
                 taken_back: row.taken_back,
+                booked_at: row.booked_at,
             };
             payments.insert(row.id, payment);
         }
@@ -100,14 +122,13 @@ impl Books {
         Ok(Self { payments, intents: Intents::load(books, None).await? })
     }
 
-    /// Attempts that the log names and these books do not know.
+    /// Attempts of which the log has more than these books know.
     pub fn unexplained(&self, log: &ChargeLog) -> Vec<Uuid> {
         let charged = log.charges.iter().filter_map(|charge| charge.attempt_id);
         let unknown = charged.filter(|attempt| !self.intents.attempts.contains_key(attempt));
-        let asked = log.moving.iter().filter_map(|request| request.key.as_deref());
-        let unasked = asked
-            .filter(|key| !self.intents.operations.contains_key(*key))
-            .filter_map(|key| Some(Operation::of_key(key)?.0));
+        let allowed = |key: &str| self.intents.operations.get(key).map_or(0, |operation| operation.calls);
+        let unasked = arrivals(log).into_iter().filter(|(key, arrivals)| *arrivals > allowed(key));
+        let unasked = unasked.filter_map(|(key, _)| Some(Operation::of_key(key)?.0));
         unknown.chain(unasked).collect::<HashSet<_>>().into_iter().collect()
     }
 
@@ -127,16 +148,26 @@ impl Books {
                     .violation(|| format!("{gateway}: a request that moves money came at {arrived_at} without a key"));
                 continue;
             };
-            match self.intents.operations.get(key) {
-                None => {
-                    finding.violation(|| format!("{gateway}: the key {key} came at {arrived_at}; no operation has it"))
-                }
-                Some(first_at) if first_at > arrived_at => {
-                    finding.violation(|| {
-                        format!("{gateway}: the key {key} came at {arrived_at}, its operation is of {first_at}")
-                    });
-                }
-                Some(_) => {}
+            let Some(Allowed { attempt, at, .. }) = self.intents.operations.get(key) else {
+                finding.violation(|| format!("{gateway}: the key {key} came at {arrived_at}; no operation has it"));
+                continue;
+            };
+            if at > arrived_at {
+                finding
+                    .violation(|| format!("{gateway}: the key {key} came at {arrived_at}, its operation is of {at}"));
+            }
+            let meant = self.intents.attempts.get(attempt).map_or("none", |attempt| &attempt.gateway);
+            if gateway != meant {
+                finding
+                    .violation(|| format!("{gateway}: the key {key} came at {arrived_at}; its attempt was at {meant}"));
+            }
+        }
+        for (key, arrivals) in arrivals(log) {
+            if let Some(Allowed { calls, .. }) = self.intents.operations.get(key)
+                && arrivals > *calls
+            {
+                finding
+                    .violation(|| format!("the key {key} came {arrivals} times, it may have been sent {calls} times"));
             }
         }
         finding
@@ -175,20 +206,21 @@ impl Books {
         finding
     }
 
-    /// Each succeeded payment has its charge.
+    /// Each succeeded payment has its charge, as far as the log reaches back.
     fn paid_for(&self, standing: &HashMap<Uuid, u32>, log: &ChargeLog, finding: &mut Finding) {
-        let mut older = 0_u64;
+        // The attempt of the log's first request is older than the log, too; but the log tells of it.
+        let is_older = |at: OffsetDateTime| log.begins_at.is_none_or(|begin| at < begin);
+        let attempts = self.intents.attempts.iter();
+        let untold = attempts.filter(|(id, attempt)| is_older(attempt.created_at) && !log.told.contains(id));
+        let older: HashSet<Uuid> = untold.map(|(_, attempt)| attempt.payment).collect();
         for (id, payment) in self.payments.iter().filter(|(_, payment)| payment.status == Some(Status::Succeeded)) {
             finding.checked += 1;
-            match standing.get(id) {
-                Some(_) => {}
-                None if log.begins_at.is_none_or(|begin| payment.created_at < begin) => older += 1,
-                None => finding
-                    .violation(|| format!("payment {id} succeeded, but {} charged nothing for it", payment.gateway)),
+            if !standing.contains_key(id) && !older.contains(id) {
+                finding.violation(|| format!("payment {id} succeeded, but {} charged nothing for it", payment.gateway));
             }
         }
-        if older > 0 {
-            finding.gap(format!("{older} succeeded payments are older than the charge log"));
+        if !older.is_empty() {
+            finding.gap(format!("{} payments were tried before the charge log begins", older.len()));
         }
     }
 
@@ -220,6 +252,15 @@ impl Books {
     }
 }
 
+/// How often requests that move money came with each key.
+fn arrivals(log: &ChargeLog) -> HashMap<&str, u64> {
+    let mut arrivals = HashMap::new();
+    for key in log.moving.iter().filter_map(|request| request.key.as_deref()) {
+        *arrivals.entry(key).or_default() += 1;
+    }
+    arrivals
+}
+
 enum Judgement {
     Agrees,
     UnderWay,
@@ -242,6 +283,9 @@ fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest) -> J
     }
     let stands = charge.fate == Fate::Moved;
     match payment.status {
+        Some(Status::Review) if payment.reason.is_none() => {
+            Judgement::Wrong("the payment is under review without a reason".to_owned())
+        }
         // A human decides about it.
         Some(Status::Review) => Judgement::Agrees,
         Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
@@ -262,6 +306,12 @@ fn settled(charge: &Charge, attempt: &Attempt, payment: &Payment, in_ledger: i64
     if attempt.number != payment.attempt {
         let (settling, this) = (payment.attempt, attempt.number);
         return Judgement::Wrong(format!("attempt {settling} settled the payment, this is attempt {this}"));
+    }
+    if charge.gateway != payment.gateway {
+        return Judgement::Wrong(format!("the payment was settled at {}", payment.gateway));
+    }
+    if let Some(other) = payment.booked_at.iter().find(|gateway| **gateway != charge.gateway) {
+        return Judgement::Wrong(format!("the ledger has it at {other}"));
     }
     if (charge.amount, &charge.currency) != (in_ledger, &payment.currency) {
         return Judgement::Wrong(format!("the ledger has {in_ledger} {}", payment.currency));

@@ -4,7 +4,7 @@
 //! Whatever a cursor in the books had passed is then below those ends; and a record that the books did not know yet is looked up once
 //! more in the books as they are afterwards.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use uuid::Uuid;
 
@@ -33,18 +33,23 @@ pub struct Judge {
     ordered: Finding,
     emitted: Finding,
     strangers: Vec<Stranger>,
+    /// Partitions whose oldest records are gone: there, what seems a first sighting may be a repetition.
+    cut: HashSet<(String, i32)>,
     /// Records of an earlier incarnation that the present books do not know: a restore has undone their cause.
     undone: u64,
 }
 
 impl Judge {
-    pub fn new(evidence: Evidence) -> Self {
+    /// `extents`: what there is to read.
+    pub fn new(evidence: Evidence, extents: &[Extent]) -> Self {
+        let cut = extents.iter().filter(|extent| extent.low > 0);
         Self {
             evidence,
             complete: Finding::new(Invariant::I9),
             ordered: Finding::new(Invariant::I10),
             emitted: Finding::new(Invariant::I11),
             strangers: Vec::new(),
+            cut: cut.map(|extent| (extent.topic.clone(), extent.partition)).collect(),
             undone: 0,
         }
     }
@@ -91,6 +96,9 @@ impl Judge {
 
     /// A first sighting: no later number of this aggregate was seen on this topic before.
     fn rises(&mut self, claim: Claim, record: &Record) {
+        if self.cut.contains(&(record.topic.clone(), record.partition)) {
+            return;
+        }
         let Some(aggregate) = self.evidence.aggregates.get(&claim.aggregate) else { return };
         let topics = &self.evidence.topics;
         let later = aggregate.events.iter().find(|event| {
@@ -131,7 +139,26 @@ impl Judge {
             ));
         }
         self.look_for_missing(brokers, extents, rest);
+        self.tell_what_is_gone(brokers, extents);
         vec![self.complete, self.ordered, self.emitted]
+    }
+
+    /// I10 and I11 can only be judged by records that are there.
+    fn tell_what_is_gone(&mut self, brokers: &Settings, extents: &[Extent]) {
+        let there: HashSet<&str> = extents.iter().map(|extent| extent.topic.as_str()).collect();
+        let expected = self.evidence.topics.iter().filter(|topic| !there.contains(topic.as_str()));
+        let missing = expected.map(|topic| format!("{} does not exist", brokers.topic(topic)));
+        let mut cut: BTreeMap<&str, u32> = BTreeMap::new();
+        for (topic, _) in &self.cut {
+            *cut.entry(topic).or_default() += 1;
+        }
+        let partitions = cut
+            .iter()
+            .map(|(topic, n)| format!("the oldest records of {} are gone from {n} partitions", brokers.topic(topic)));
+        for reason in missing.chain(partitions).collect::<BTreeSet<_>>() {
+            self.ordered.gap(reason.clone());
+            self.emitted.gap(reason);
+        }
     }
 
     /// I9, and the second half of I10: on each topic what was seen of an aggregate is gapless from its first number.

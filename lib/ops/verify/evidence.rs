@@ -3,7 +3,7 @@
 //! Each transition keeps the number and the payload's hash of the event, and of the command, that was committed with it; so do stored
 //! callbacks and dead letters. This evidence outlives the outbox ring; the topics are held against it (see [`super::events`]).
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::invariant::Invariant;
 use super::report::Finding;
 use crate::domain::lane::lane_of;
+use crate::outbox::snapshot::Snapshot;
 
 pub type Hash = [u8; 32];
 
@@ -46,12 +47,21 @@ pub struct Aggregate {
     pub events: Vec<Expected>,
 }
 
+/// An event that its lane's stored cursor has not passed: it still must be in the outbox, or parked.
+#[derive(Clone, Copy, Debug)]
+struct Awaited {
+    aggregate: Uuid,
+    seq: i64,
+    xid: u64,
+}
+
 #[derive(Default, Debug)]
 pub struct Evidence {
     pub topics: Vec<String>,
     pub aggregates: HashMap<Uuid, Aggregate>,
     /// Times that lanes had to restart from the ring's beginning; records carry it.
     pub incarnation: i32,
+    awaited: Vec<Awaited>,
 }
 
 impl Evidence {
@@ -64,6 +74,7 @@ impl Evidence {
             evidence.aggregates.entry(row.id).or_default().last_seq = Some(row.last_seq);
         }
         drop(rows);
+        let cursors = Cursors::read(books).await?;
         let mut rows = sqlx::query_file!("lib/ops/sql/evidence.sql", of).fetch(&mut *books);
         while let Some(row) = rows.try_next().await? {
             let topic = evidence.index_of(&row.topic);
@@ -71,6 +82,9 @@ impl Evidence {
             let hash = row.hash.try_into().unwrap_or([0; 32]);
             let event = Expected { seq: row.seq, topic, hash, whereabouts: Whereabouts::Nowhere };
             evidence.aggregates.entry(row.aggregate).or_default().events.push(event);
+            if let Some(xid) = row.xid.map(i64::unsigned_abs).filter(|xid| !cursors.passed(row.aggregate, *xid)) {
+                evidence.awaited.push(Awaited { aggregate: row.aggregate, seq: row.seq, xid });
+            }
         }
         drop(rows);
         for aggregate in evidence.aggregates.values_mut() {
@@ -99,7 +113,7 @@ impl Evidence {
         events.iter_mut().find(|e| e.seq == seq && usize::from(e.topic) == topic && e.hash == *hash)
     }
 
-    /// I8. Also learns which events wait in the outbox.
+    /// I8 but for [`Evidence::judge_awaited`]. Also learns which events wait in the outbox.
     pub async fn judge(&mut self, books: &mut PgConnection) -> Result<Finding, sqlx::Error> {
         let mut finding = Finding::new(Invariant::I8);
         for (id, aggregate) in &self.aggregates {
@@ -113,8 +127,10 @@ impl Evidence {
             }
         }
         let mut rows = sqlx::query_file!("lib/ops/sql/ring.sql").fetch(books);
+        let mut found = HashSet::new();
         while let Some(row) = rows.try_next().await? {
             let (aggregate, seq, topic) = (row.aggregate, row.seq, row.topic);
+            found.insert((aggregate, seq));
             let hash: Hash = row.hash.try_into().unwrap_or([0; 32]);
             match self.find(aggregate, seq, &topic, &hash) {
                 None => finding
@@ -127,6 +143,47 @@ impl Evidence {
                 Some(_) => {}
             }
         }
+        drop(rows);
+        self.awaited.retain(|event| !found.contains(&(event.aggregate, event.seq)));
         Ok(finding)
+    }
+
+    /// The other way of I8: what was committed and not delivered is in the outbox. Call it after the snapshot has ended: slots that all
+    /// cursors have passed are truncated under the eyes of older snapshots, so the cursors must be younger than the look at the outbox.
+    pub async fn judge_awaited(&mut self, books: &mut PgConnection, finding: &mut Finding) -> Result<(), sqlx::Error> {
+        if self.awaited.is_empty() {
+            return Ok(());
+        }
+        let cursors = Cursors::read(books).await?;
+        self.awaited.retain(|event| !cursors.passed(event.aggregate, event.xid));
+        if self.incarnation > 1 && !self.awaited.is_empty() {
+            // Numbers of transactions that were given out by the database of before say nothing here.
+            let steps = self.awaited.len();
+            finding.gap(format!(
+                "{steps} events are not in the outbox; whether they were delivered before a rebase is not known"
+            ));
+            return Ok(());
+        }
+        for Awaited { aggregate, seq, .. } in &self.awaited {
+            finding
+                .violation(|| format!("{aggregate}/{seq} was not delivered, and is neither in the outbox nor parked"));
+        }
+        Ok(())
+    }
+}
+
+/// What each lane has delivered.
+struct Cursors(HashMap<i16, Snapshot>);
+
+impl Cursors {
+    async fn read(books: &mut PgConnection) -> Result<Self, sqlx::Error> {
+        let rows = sqlx::query_file!("lib/ops/sql/cursors.sql").fetch_all(books).await?;
+        let parse = |text: String| text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
+        let cursors = rows.into_iter().map(|row| Ok((row.lane, parse(row.from_snapshot)?)));
+        Ok(Self(cursors.collect::<Result<_, sqlx::Error>>()?))
+    }
+
+    fn passed(&self, aggregate: Uuid, xid: u64) -> bool {
+        self.0.get(&lane_of(aggregate)).is_some_and(|cursor| cursor.sees(xid))
     }
 }

@@ -83,7 +83,7 @@ impl Invariant {
             Self::I11 => "nothing is on a topic that no step emitted",
             Self::I12 => "one step per cause",
             Self::I16 => "only legal steps, versions without gaps",
-            Self::I17 => "one payment per key; its stored answer names it",
+            Self::I17 => "one payment per key, its answer as stored; by a load's log, each replay",
             Self::I19 => "one checkpointing owner per lane, epochs never fall",
             Self::I25 => "intent was committed before money could move",
             Self::I26 => "status and ledger entries agree",

@@ -1,13 +1,14 @@
 //! I17: idempotency keys and the answers stored under them.
 
 use futures_util::TryStreamExt;
+use serde::Deserialize;
 use sqlx::postgres::PgConnection;
-use uuid::Uuid;
 
 use super::invariant::Invariant;
 use super::report::{Finding, Violation};
 use super::rules;
 use crate::domain::ids::{Kind, PublicId};
+use crate::domain::transaction::Status;
 
 pub async fn judge(books: &mut PgConnection) -> Result<Finding, sqlx::Error> {
     let mut finding = Finding::new(Invariant::I17);
@@ -29,7 +30,14 @@ pub async fn judge(books: &mut PgConnection) -> Result<Finding, sqlx::Error> {
                 Some(format!("payment {} is a {}", row.transaction_id, kind.as_str()))
             }
             Some(_) if row.reply_status != 202 => Some(format!("the stored status is {}", row.reply_status)),
-            Some(kind) => names(&row.reply_type, &row.reply_body, kind, row.transaction_id).err(),
+            Some(kind) => {
+                let id = PublicId { kind, id: row.transaction_id }.to_string();
+                let currency = row.currency.unwrap_or_default();
+                // Whatever became of it later: when it was accepted nothing had been done yet.
+                let status = Status::Created.public().0.to_owned();
+                let stands = Answer { id, amount: row.amount.unwrap_or_default(), currency, status };
+                differs(&row.reply_type, &row.reply_body, &stands)
+            }
         };
         if let Some(wrong) = wrong {
             finding.violation(|| format!("{} of user {}, key {}: {wrong}", row.endpoint, row.user_id, row.key));
@@ -45,42 +53,59 @@ fn endpoint_of(kind: Kind) -> &'static str {
     }
 }
 
-/// The stored answer can be read, and is about this payment.
-fn names(media_type: &str, body: &[u8], kind: Kind, id: Uuid) -> Result<(), String> {
-    let named = if media_type.contains("xml") { id_in_xml(body) } else { id_in_json(body) };
-    let named = named.ok_or_else(|| "the stored answer cannot be read, or names no payment".to_owned())?;
-    if named == (PublicId { kind, id }).to_string() { Ok(()) } else { Err(format!("the stored answer names {named}")) }
+/// What an answer says of its payment, in either format; in XML `<transaction>…<id>dep_…</id>…</transaction>`.
+#[derive(PartialEq, Eq, Debug, Deserialize)]
+struct Answer {
+    id: String,
+    amount: i64,
+    currency: String,
+    status: String,
 }
 
-fn id_in_json(body: &[u8]) -> Option<String> {
-    let body: serde_json::Value = serde_json::from_slice(body).ok()?;
-    Some(body.get("id")?.as_str()?.to_owned())
-}
-
-/// `<transaction>…<id>dep_…</id>`
-fn id_in_xml(body: &[u8]) -> Option<String> {
-    #[derive(serde::Deserialize)]
-    struct Named {
-        id: String,
+/// The stored answer can be read, and tells of the payment as it was accepted; otherwise why not.
+fn differs(media_type: &str, body: &[u8], stands: &Answer) -> Option<String> {
+    let answer = match std::str::from_utf8(body) {
+        Ok(text) if media_type.contains("xml") => quick_xml::de::from_str(text).ok(),
+        Ok(text) => serde_json::from_str(text).ok(),
+        Err(_) => None,
+    };
+    let Some(Answer { id, amount, currency, status }) = answer else {
+        return Some("the stored answer cannot be read, or does not tell of a payment".to_owned());
+    };
+    if id != stands.id {
+        Some(format!("the stored answer names {id}"))
+    } else if (amount, &currency) != (stands.amount, &stands.currency) {
+        let Answer { id, amount: due, currency: of, .. } = stands;
+        Some(format!("the stored answer says {amount} {currency}, and {id} is over {due} {of}"))
+    } else if status != stands.status {
+        Some(format!("the stored answer says {status}"))
+    } else {
+        None
     }
-    let text = std::str::from_utf8(body).ok()?;
-    quick_xml::de::from_str::<Named>(text).ok().map(|named| named.id)
 }
 
 #[cfg(test)]
 mod tests {
+    use uuid::Uuid;
+
     use super::*;
 
     #[test]
-    fn an_answer_names_its_payment_in_either_format() {
-        let id = Uuid::now_v7();
-        let public = PublicId { kind: Kind::Deposit, id };
-        let json = format!(r#"{{"id":"{public}","type":"deposit"}}"#);
-        let xml = format!("<?xml version=\"1.0\"?><transaction><type>deposit</type><id>{public}</id></transaction>");
-        assert_eq!(names("application/json", json.as_bytes(), Kind::Deposit, id), Ok(()));
-        assert_eq!(names("application/xml", xml.as_bytes(), Kind::Deposit, id), Ok(()));
-        assert!(names("application/json", json.as_bytes(), Kind::Withdrawal, id).is_err());
-        assert!(names("application/json", json.as_bytes(), Kind::Deposit, Uuid::now_v7()).is_err());
-        assert!(names("application/json", b"{", Kind::Deposit, id).is_err());
+    fn an_answer_tells_of_its_payment_in_either_format() {
+        let id = PublicId { kind: Kind::Deposit, id: Uuid::now_v7() }.to_string();
+        let stands = Answer { id: id.clone(), amount: 1250, currency: "EUR".into(), status: "created".into() };
+        let json = format!(r#"{{"id":"{id}","type":"deposit","status":"created","amount":1250,"currency":"EUR"}}"#);
+        let xml = format!(
+            "<?xml version=\"1.0\"?><transaction><type>deposit</type><id>{id}</id><status>created</status>
+             <amount>1250</amount><currency>EUR</currency></transaction>"
+        );
+        for (media_type, body) in [("application/json", json), ("application/xml", xml)] {
+            assert_eq!(differs(media_type, body.as_bytes(), &stands), None, "{body}");
+            for (from, to) in [(&id[..8], "dep_ffff"), ("1250", "1251"), ("EUR", "USD"), ("created", "succeeded")] {
+                let other = body.replace(from, to);
+                assert!(differs(media_type, other.as_bytes(), &stands).is_some(), "{other}");
+            }
+        }
+        assert!(differs("application/json", b"{", &stands).is_some());
     }
 }

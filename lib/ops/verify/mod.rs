@@ -64,8 +64,6 @@ pub struct Inputs {
 pub enum Error {
     #[error("the books cannot be read: {0}")]
     Books(#[from] sqlx::Error),
-    #[error(transparent)]
-    LoadLog(#[from] load_log::Unreadable),
     #[error("the checker stopped: {0}")]
     Stopped(#[from] tokio::task::JoinError),
 }
@@ -93,18 +91,26 @@ impl Inputs {
 
 /// Judges everything that the inputs allow.
 pub async fn verify(inputs: &Inputs, progress: Progress<'_>) -> Result<Report, Error> {
-    let log = inputs.load_log.as_deref().map(load_log::read).transpose()?;
+    use Invariant::{I5, I7, I9, I10, I11, I25};
+    let log = inputs.load_log.as_deref().map(load_log::read);
     progress("reading the books");
     let Snapshot { mut findings, evidence, books } = read_books(inputs, log).await?;
+    // Should the books be away by now, what they have shown stands.
     if let Some(evidence) = evidence {
-        findings.extend(judge_events(inputs, evidence, progress).await?);
+        let judged = judge_events(inputs, evidence, progress).await;
+        findings.extend(judged.unwrap_or_else(|away| unjudged(&[I9, I10, I11], &away.to_string())));
     }
     if let Some(books) = books {
         progress("reading the charge log");
-        findings.extend(judge_charges(inputs, books).await?);
+        let judged = judge_charges(inputs, books).await;
+        findings.extend(judged.unwrap_or_else(|away| unjudged(&[I5, I7, I25], &away.to_string())));
     }
     findings.retain(|finding| inputs.wants(&[finding.invariant]));
     Ok(Report::new(findings))
+}
+
+fn unjudged(invariants: &[Invariant], reason: &str) -> Vec<Finding> {
+    invariants.iter().map(|invariant| Finding::not_checkable(*invariant, reason)).collect()
 }
 
 /// A session that sees one moment and cannot write.
@@ -116,7 +122,10 @@ async fn snapshot(books: &mut PgConnection) -> Result<sqlx::Transaction<'_, sqlx
     Ok(snapshot)
 }
 
-async fn read_books(inputs: &Inputs, log: Option<Vec<load_log::Line>>) -> Result<Snapshot, Error> {
+async fn read_books(
+    inputs: &Inputs,
+    log: Option<Result<Vec<load_log::Line>, load_log::Unreadable>>,
+) -> Result<Snapshot, Error> {
     use Invariant::*;
     let mut connection = inputs.postgres.connect("payfleet-verify").await?;
     let mut books = snapshot(&mut connection).await?;
@@ -129,22 +138,33 @@ async fn read_books(inputs: &Inputs, log: Option<Vec<load_log::Line>>) -> Result
     }
     if inputs.wants(&[I6, I17]) {
         let mut replies = keys::judge(&mut books).await?;
-        if let Some(log) = log {
-            findings.push(requests::judge(&mut books, log, &mut replies).await?);
+        match log {
+            Some(Ok(log)) => findings.push(requests::judge(&mut books, log, &mut replies).await?),
+            Some(Err(unreadable)) => {
+                findings.push(Finding::not_checkable(I6, unreadable.to_string()));
+                replies.gap(unreadable.to_string());
+            }
+            None => {}
         }
         findings.push(replies);
     }
     if inputs.wants(&[I19]) {
         findings.push(lanes::judge(&mut books).await?);
     }
-    let mut evidence = None;
+    let mut events = None;
     if inputs.wants(&[I8, I9, I10, I11]) {
         let mut known = Evidence::load(&mut books, None).await?;
-        findings.push(known.judge(&mut books).await?);
-        evidence = inputs.wants(&[I9, I10, I11]).then_some(known);
+        let atomic = known.judge(&mut books).await?;
+        events = Some((known, atomic));
     }
     let claims = if inputs.wants(&[I5, I7, I25]) { Some(Books::load(&mut books).await?) } else { None };
     books.commit().await?;
+    let mut evidence = None;
+    if let Some((mut known, mut atomic)) = events {
+        known.judge_awaited(&mut connection, &mut atomic).await?;
+        findings.push(atomic);
+        evidence = inputs.wants(&[I9, I10, I11]).then_some(known);
+    }
     connection.close().await?;
     Ok(Snapshot { findings, evidence, books: claims })
 }
@@ -152,23 +172,23 @@ async fn read_books(inputs: &Inputs, log: Option<Vec<load_log::Line>>) -> Result
 /// I9–I11.
 async fn judge_events(inputs: &Inputs, evidence: Evidence, progress: Progress<'_>) -> Result<Vec<Finding>, Error> {
     use Invariant::{I9, I10, I11};
-    let unjudged = |reason: String| [I9, I10, I11].map(|i| Finding::not_checkable(i, reason.clone())).to_vec();
-    let Some(topics) = inputs.kafka.clone() else { return Ok(unjudged("no brokers were given".to_owned())) };
+    let unjudged = |reason: &str| unjudged(&[I9, I10, I11], reason);
+    let Some(topics) = inputs.kafka.clone() else { return Ok(unjudged("no brokers were given")) };
     progress("asking the brokers");
     let asked = topics.clone();
     let reader = match tokio::task::spawn_blocking(move || Reader::open(&asked)).await? {
         Ok(reader) => reader,
-        Err(unreadable) => return Ok(unjudged(unreadable.to_string())),
+        Err(unreadable) => return Ok(unjudged(&unreadable.to_string())),
     };
     progress(&format!("reading {} records of the topics", reader.records()));
     let reading = tokio::task::spawn_blocking(move || {
-        let mut judge = events::Judge::new(evidence);
+        let mut judge = events::Judge::new(evidence, &reader.extents);
         reader.read(|record| judge.take(record))?;
         Ok::<_, records::Unreadable>((judge, reader.extents))
     });
     let (judge, extents) = match reading.await? {
         Ok(read) => read,
-        Err(unreadable) => return Ok(unjudged(unreadable.to_string())),
+        Err(unreadable) => return Ok(unjudged(&unreadable.to_string())),
     };
     let unexplained = judge.unexplained();
     let later = if unexplained.is_empty() {
@@ -184,14 +204,13 @@ async fn judge_events(inputs: &Inputs, evidence: Evidence, progress: Progress<'_
 /// I5, I7, I25.
 async fn judge_charges(inputs: &Inputs, books: Books) -> Result<Vec<Finding>, Error> {
     use Invariant::{I5, I25};
-    let unjudged = |reason: String| [I5, I25].map(|i| Finding::not_checkable(i, reason.clone())).to_vec();
     let read = inputs.charge_log.as_deref().map(ChargeLog::read);
     let log = match read {
         Some(Ok(log)) => log,
         other => {
             let reason =
                 other.and_then(Result::err).map_or("no charge log was given".to_owned(), |why| why.to_string());
-            return Ok([unjudged(reason), vec![books.settled(None)]].concat());
+            return Ok([unjudged(&[I5, I25], &reason), vec![books.settled(None)]].concat());
         }
     };
     let unexplained: Vec<Uuid> = books.unexplained(&log);

@@ -14,6 +14,7 @@ pub async fn judge(books: &mut PgConnection) -> Result<Vec<Finding>, sqlx::Error
     let mut conserved = Finding { checked: entries, ..Finding::new(Invariant::I1) };
     conserved.violations_of(ledger::unbalanced_effects(books).await?);
     conserved.violations_of(ledger::unbalanced_currencies(books).await?);
+    conserved.violations_of(ledger::strayed_payments(books).await?);
 
     let mut folded = Finding { checked: accounts, ..Finding::new(Invariant::I2) };
     folded.violations_of(ledger::strayed_balances(books).await?);

@@ -147,6 +147,10 @@ fn claim(message: &BorrowedMessage<'_>) -> Result<Claim, &'static str> {
     let seq = header(header::SEQ).and_then(|text| text.parse().ok()).ok_or("it has no payfleet-seq")?;
     let incarnation =
         header(header::INCARNATION).and_then(|text| text.parse().ok()).ok_or("it has no payfleet-incarnation")?;
+    // The first one is 1: a record cannot be excused as older than all of them.
+    if incarnation < 1 {
+        return Err("its payfleet-incarnation is below 1");
+    }
     if header(header::ID) != Some(format!("{aggregate}/{seq}").as_str()) {
         return Err("its ce_id is not its key and number");
     }

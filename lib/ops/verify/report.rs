@@ -6,6 +6,9 @@ use serde::Serialize;
 
 use super::invariant::Invariant;
 
+/// Evidence is missing, and nothing that there is says otherwise.
+pub const EXIT_NOT_CHECKABLE: u8 = 2;
+
 /// Examples kept per invariant.
 const EXAMPLES: usize = 5;
 
@@ -117,6 +120,14 @@ impl Report {
         Self { findings }
     }
 
+    /// Another reason why these were not judged: who left a source out knows why.
+    pub fn unjudged_because(mut self, invariants: &[Invariant], reason: &str) -> Self {
+        for finding in self.findings.iter_mut().filter(|finding| invariants.contains(&finding.invariant)) {
+            finding.gaps = vec![reason.to_owned()];
+        }
+        self
+    }
+
     pub fn finding(&self, invariant: Invariant) -> Option<&Finding> {
         self.findings.iter().find(|finding| finding.invariant == invariant)
     }
@@ -138,7 +149,7 @@ impl Report {
         match self.verdict() {
             Verdict::Held => 0,
             Verdict::Violated => 1,
-            Verdict::NotCheckable => 2,
+            Verdict::NotCheckable => EXIT_NOT_CHECKABLE,
         }
     }
 

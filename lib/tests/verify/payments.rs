@@ -31,6 +31,9 @@ pub struct Step {
     pub to: &'static str,
     pub substatus: Option<&'static str>,
     pub command: bool,
+    pub reason: Option<&'static str>,
+    /// If it is another than the usual one.
+    pub cause: Option<String>,
     pub entries: Vec<Entry>,
 }
 
@@ -63,7 +66,8 @@ impl World {
         self.submitted(&mut payment).await;
         self.charge(&payment, "awaiting_customer", amount);
         self.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
-        self.take(&mut payment, Step { to: "submitting", command: true, ..Step::default() }).await;
+        let cause = Some(format!("begin:capture:{}", Uuid::now_v7()));
+        self.take(&mut payment, Step { to: "submitting", command: true, cause, ..Step::default() }).await;
         self.operation(&payment, Operation::Capture).await;
         self.state(&payment, "captured");
         self.take(&mut payment, Step { to: "succeeded", entries: credit(amount), ..Step::default() }).await;
@@ -104,7 +108,9 @@ impl World {
     /// The key, its stored answer, and what the client saw: the first answer was lost, the resend replayed it.
     async fn answered(&mut self, payment: &Payment) {
         let public = PublicId { kind: payment.kind, id: payment.id };
-        let body = json!({ "id": public.to_string(), "status": "created" }).to_string();
+        let body =
+            json!({ "id": public.to_string(), "status": "created", "amount": payment.amount, "currency": "EUR" })
+                .to_string();
         sqlx::query(
             "INSERT INTO idempotency_keys (user_id, endpoint, key, command_hash, transaction_id, reply_status, reply_type, reply_body)
              VALUES ($1, $2, $3, sha256('command'), $4, 202, 'application/json', $5)",
@@ -138,7 +144,8 @@ impl World {
     pub async fn submitted(&mut self, payment: &mut Payment) {
         payment.number += 1;
         payment.attempt = Uuid::now_v7();
-        self.take(payment, Step { to: "submitting", ..Step::default() }).await;
+        let cause = Some(format!("begin:create:{}", payment.attempt));
+        self.take(payment, Step { to: "submitting", cause, ..Step::default() }).await;
         self.attempt(payment).await;
         self.operation(payment, Operation::Create).await;
     }
@@ -215,9 +222,9 @@ impl World {
         payment.status = step.to;
         sqlx::query(
             "INSERT INTO transitions (transaction_id, version, from_status, to_status, to_substatus, cause, actor, attempt, gateway,
-                                      event_seq, event_hash, command_seq, command_hash, command_topic)
-             VALUES ($1, $2, nullif($3, ''), $4, $5, 'step:' || $2, 'worker', $6, 'stripe', $7, $8, $9, $10,
-                     CASE WHEN $9 IS NOT NULL THEN 'payments.commands.stripe' END)",
+                                      event_seq, event_hash, command_seq, command_hash, command_topic, reason_code)
+             VALUES ($1, $2, nullif($3, ''), $4, $5, coalesce($12, 'step:' || $2), 'worker', $6, 'stripe', $7, $8, $9, $10,
+                     CASE WHEN $9 IS NOT NULL THEN 'payments.commands.stripe' END, $11)",
         )
         .bind(payment.id)
         .bind(version)
@@ -229,11 +236,14 @@ impl World {
         .bind(event::hash(&event))
         .bind(command.as_ref().map(|(seq, _)| *seq))
         .bind(command.map(|(_, hash)| hash))
+        .bind(step.reason)
+        .bind(step.cause)
         .execute(self.owner())
         .await
         .unwrap();
         sqlx::query(
-            "UPDATE transactions SET version = $2, last_seq = $3, status = $4, substatus = $5, attempt = $6, next_action_url = 'x:'
+            "UPDATE transactions SET version = $2, last_seq = $3, status = $4, substatus = $5, attempt = $6, reason_code = $7,
+                                     next_action_url = 'x:'
              WHERE id = $1",
         )
         .bind(payment.id)
@@ -242,6 +252,7 @@ impl World {
         .bind(step.to)
         .bind(step.substatus)
         .bind(payment.number)
+        .bind(step.reason)
         .execute(self.owner())
         .await
         .unwrap();
