@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::load::Load;
-use super::verify::Verify;
+use super::verify::{DevVerify, Verify};
 
 /// Payfleet: a transactional-outbox worker fleet for payments.
 #[derive(Debug, Parser)]
@@ -94,6 +94,8 @@ pub enum DevCommand {
         #[arg(required = true, last = true)]
         command: Vec<String>,
     },
+    /// Judge the books of the fleet that `payfleet dev` runs, while it runs.
+    Verify(DevVerify),
     /// End what a killed run left behind, and remove its data.
     Clean,
 }

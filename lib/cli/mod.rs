@@ -35,8 +35,6 @@ enum Error {
     Servers(#[from] dev::servers::Error),
     #[error(transparent)]
     Load(#[from] load::Error),
-    #[error(transparent)]
-    Verify(#[from] crate::ops::verify::Error),
     #[error("the operating system gives no threads: {0}")]
     Runtime(#[from] std::io::Error),
 }
@@ -77,7 +75,7 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         Command::Migrate(output) => runtime.block_on(migrate::migrate(settings))?.show(output),
         Command::Topics(output) => runtime.block_on(migrate::topics(settings))?.show(output),
         Command::Load(asked) => return Ok(runtime.block_on(load::load(asked))?),
-        Command::Verify(asked) => return Ok(runtime.block_on(verify::verify(settings, asked))?),
+        Command::Verify(asked) => return Ok(runtime.block_on(verify::verify(settings, asked))),
         Command::Seed(asked) => {
             runtime.block_on(migrate::gateways_and_routes(&settings.migrate))?;
             if asked.demo {
@@ -95,6 +93,9 @@ fn dev(asked: &Dev) -> Result<ExitCode, Error> {
     let home = &asked.directory;
     match &asked.command {
         None => Ok(dev::fleet::run(home)),
+        Some(DevCommand::Verify(asked)) => {
+            Ok(tokio::runtime::Runtime::new()?.block_on(verify::of_development(home, asked)))
+        }
         Some(DevCommand::Clean) => {
             tokio::runtime::Runtime::new()?.block_on(dev::servers::clean(home))?;
             Ok(ExitCode::SUCCESS)

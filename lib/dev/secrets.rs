@@ -41,6 +41,15 @@ const FILES: [(&str, &str); 15] = [
 pub struct Secrets(PathBuf);
 
 impl Secrets {
+    /// Of the fleet that has everything of it under `home`, as they are.
+    pub fn of(home: &Path) -> Self {
+        Self(home.join("secrets"))
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+
     /// Makes those that are missing.
     pub async fn prepare(path: &Path) -> Result<Self, Error> {
         let failed = |output: String| Error::Failed { program: "making secrets".to_owned(), output };

@@ -5,6 +5,7 @@
 //!
 //! If it dies here: the servers and the simulator live on. The next run ends them by their records and starts its own.
 
+mod books;
 mod stand;
 mod told;
 mod variables;
@@ -20,6 +21,7 @@ use stand::Stand;
 use told::Progress;
 use variables::Variables;
 
+pub use books::Books;
 pub use stand::Error;
 
 pub const FLEET: Process = Process { name: "fleet", admin_port: 15002 };

@@ -45,7 +45,7 @@ pub enum Error {
     NoSimulator(PathBuf),
 }
 
-const SIMULATOR: &str = "gateway-sim";
+pub(super) const SIMULATOR: &str = "gateway-sim";
 
 pub struct Stand {
     place: PathBuf,
@@ -65,11 +65,11 @@ impl Stand {
         mut variables: Variables,
         progress: &mut Progress,
     ) -> Result<Self, Error> {
-        let directory = Arc::new(Directory::take(&home.join("fleet"))?);
+        let directory = Arc::new(Directory::take(&place(home))?);
         let held = Arc::clone(&directory);
         shell.finally(async move { drop(held) });
         let place = directory.path().to_owned();
-        let secrets = Secrets::prepare(&home.join("secrets")).await?;
+        let secrets = Secrets::prepare(Secrets::of(home).path()).await?;
         variables.extend(secrets.variables());
         progress.done("secrets");
         let (owner_url, postgres_port) = start_postgres(shell, &directory).await?;
@@ -90,8 +90,7 @@ impl Stand {
         }
         let password = secrets.read("app_password")?;
         variables.set("MIGRATE__OWNER_URL", &owner_url);
-        variables
-            .set("POSTGRES__URL", format!("postgres://payfleet_app:{password}@127.0.0.1:{postgres_port}/payfleet"));
+        variables.set("POSTGRES__URL", app_url(&password, postgres_port));
         variables.set("REDIS__URL", redis_url);
         variables.set("KAFKA__BROKERS", &brokers);
         shell.settings = variables.load()?;
@@ -154,6 +153,16 @@ impl Stand {
         keep(shell, SIMULATOR, simulator);
         Ok(())
     }
+}
+
+/// Where a fleet keeps the data of what it stands on.
+pub(super) fn place(home: &Path) -> PathBuf {
+    home.join("fleet")
+}
+
+/// As the application's role.
+pub(super) fn app_url(password: &str, port: u16) -> String {
+    format!("postgres://payfleet_app:{password}@127.0.0.1:{port}/payfleet")
 }
 
 /// As the owner, and its port.

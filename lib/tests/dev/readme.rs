@@ -75,7 +75,20 @@ async fn the_readmes_commands_do_what_it_says_as_they_stand() {
     assert_eq!((&short["status"], &short["code"]), (&402.into(), &"insufficient_funds".into()));
     let balance = json(answer(&said, "12.50 + 20.00 + 7.00 - 3.00"));
     assert_eq!(balance["balances"], serde_json::json!([{ "currency": "EUR", "available": 3650, "held": 0 }]));
+    assert_books_hold(&dev).await;
     dev.stop().await;
+}
+
+/// All but what the topics would tell: the embedded broker forgets.
+async fn assert_books_hold(dev: &Dev) {
+    let judged = dev.command().args(["verify", "--json"]).output().await.unwrap();
+    let report: Value = serde_json::from_slice(&judged.stdout).unwrap();
+    assert_eq!(judged.status.code(), Some(2), "{report:#}");
+    let lines = report["invariants"].as_array().unwrap();
+    let held = |line: &&Value| line["verdict"] == "held";
+    let others: Vec<&Value> = lines.iter().filter(|line| !held(line)).map(|line| &line["invariant"]).collect();
+    assert_eq!(others, ["I9", "I10", "I11"], "{report:#}");
+    assert!(lines.len() > 12, "{report:#}");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod books;
 mod charges;
+mod command;
 mod events;
 mod keys;
 mod money;
