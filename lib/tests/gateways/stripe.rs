@@ -46,6 +46,19 @@ async fn a_withdrawal_is_a_payout_to_a_known_account() {
 }
 
 #[tokio::test]
+async fn an_account_that_stripe_quotes_does_not_leave_the_gateways() {
+    let wire = Wire::open().await;
+    let gateway = gateway(&wire.url(), "stripe");
+    let payment = withdrawal(Destination::Token("ba_gone".into()));
+    let refusal = include_str!("../../gateway/stripe/fixtures/error_no_such_destination.json");
+    assert!(refusal.contains("ba_gone"));
+    let server = async { wire.accept().await.exchange(400, refusal).await };
+    let (outcome, _) = tokio::join!(gateway.create(&payment, patient()), server);
+    let (code, message) = ("resource_missing".into(), "No such external account: '[account]'".into());
+    assert_eq!(outcome, Outcome::Rejected { code, message });
+}
+
+#[tokio::test]
 async fn a_payment_that_cannot_be_stripes_never_reaches_the_wire() {
     let wire = Wire::open().await;
     let payment = withdrawal(Destination::Iban("DE89370400440532013000".into()));
