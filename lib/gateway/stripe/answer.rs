@@ -1,10 +1,12 @@
 //! Every answer of Stripe, read into an [`Outcome`]. Pure: status, headers and body in, outcome out.
 
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use time::Duration;
 use uuid::Uuid;
 
-use super::object::{Booked, ErrorBody, List};
+use super::object::{Booked, ErrorBody, List, PaymentIntent};
 use crate::domain::outcome::Outcome;
 use crate::gateway::answer::Answer;
 
@@ -29,7 +31,7 @@ impl Expected {
 pub(super) fn to_create<T: Booked + DeserializeOwned>(answer: &Answer, expected: Expected) -> Outcome {
     match answer.status.as_u16() {
         200 | 201 => object::<T>(answer, expected),
-        400..500 => refused(answer),
+        400..500 => refused(answer, expected),
         _ => answer.by_status().unwrap_or_else(|| answer.unknown("not documented")),
     }
 }
@@ -71,24 +73,37 @@ fn object<T: Booked + DeserializeOwned>(answer: &Answer, expected: Expected) -> 
     }
 }
 
-/// A refusal (docs.stripe.com/api/errors). What names a payment, or may concern an earlier request under the same key, proves nothing.
-fn refused(answer: &Answer) -> Outcome {
+/// A refusal (docs.stripe.com/api/errors). What names a payment, or may concern an earlier request under the same key, proves nothing;
+/// so the body is looked at before the status.
+fn refused(answer: &Answer, expected: Expected) -> Outcome {
+    let error = answer.json::<ErrorBody>().map(|body| body.error);
+    if let Ok(Some(booked)) = error.as_ref().map(|error| error.payment_intent.as_ref()) {
+        return declined(answer, booked, expected);
+    }
     if let Some(outcome) = answer.by_status() {
         return outcome;
     }
-    let error = match answer.json::<ErrorBody>() {
-        Ok(body) => body.error,
+    let error = match error {
+        Ok(error) => error,
         Err(unreadable) => return answer.unknown(unreadable),
     };
     let code = error.code();
-    match (answer.status.as_u16(), error.kind.as_str(), error.payment_intent.as_deref()) {
-        (402, "card_error", booked) => error.declined(booked.map(|intent| intent.id.clone())),
+    match (answer.status.as_u16(), error.kind.as_str()) {
         // Our own balance at Stripe is too low: not the payment's fault, and different tomorrow.
-        (400, "invalid_request_error", None) if code == "balance_insufficient" => {
+        (400, "invalid_request_error") if code == "balance_insufficient" => {
             Outcome::Later { retry_after_ms: None, code }
         }
-        (400 | 404, "invalid_request_error", None) => Outcome::Rejected { code, message: error.message() },
+        (400 | 404, "invalid_request_error") => Outcome::Rejected { code, message: error.message() },
         _ => answer.unknown(format_args!("{} {code}", error.kind)),
+    }
+}
+
+/// A refusal of a payment that is on the books: with 402 it has ended if it says so itself, and is the one that we asked for.
+fn declined(answer: &Answer, booked: &Value, expected: Expected) -> Outcome {
+    let intent = PaymentIntent::deserialize(booked).ok().filter(|_| answer.status.as_u16() == 402);
+    match intent.map(|intent| expected.outcome(&intent)) {
+        Some(declined @ Outcome::Declined { .. }) => declined,
+        _ => answer.unknown("refused, but a payment was made"),
     }
 }
 
@@ -118,7 +133,7 @@ mod tests {
             (200, fixture!("payment_intent_requires_action"), action),
             (200, fixture!("payment_intent_declined"), "declined pi_3PayfleetFixture0001 insufficient_funds"),
             (200, fixture!("payment_intent_canceled"), "expired pi_3PayfleetFixture0001"),
-            (402, fixture!("error_card_declined"), "declined pi_3PayfleetFixture0001 generic_decline"),
+            (402, fixture!("error_card_declined"), "declined pi_3PayfleetFixture0001 insufficient_funds"),
             (400, fixture!("error_invalid_request"), "rejected parameter_invalid_integer"),
             (400, fixture!("error_amount_too_small"), "rejected amount_too_small"),
             (400, fixture!("error_idempotency_mismatch"), "unknown"),
@@ -162,12 +177,31 @@ mod tests {
         }
     }
 
-    /// A refusal that names a payment concerns one that is on the books.
+    /// A refusal that names a payment concerns one that is on the books, and so is one whose payment cannot be read.
     #[test]
     fn a_refusal_with_a_payment_in_it_is_no_refusal() {
-        let body =
-            fixture!("error_card_declined").replace("\"type\": \"card_error\"", "\"type\": \"invalid_request_error\"");
-        assert_eq!(told(&to_create::<PaymentIntent>(&Answer::made(400, &body), EXPECTED)), "unknown");
+        let declined = fixture!("error_card_declined");
+        let invalid = declined.replace("\"type\": \"card_error\"", "\"type\": \"invalid_request_error\"");
+        let unreadable = r#"{"error": {"type": "invalid_request_error", "payment_intent": {"id": "pi_1"}}}"#;
+        for status in [400, 401, 403, 404, 409, 422, 429] {
+            for body in [declined, &invalid, unreadable] {
+                let outcome = to_create::<PaymentIntent>(&Answer::made(status, body), EXPECTED);
+                assert_eq!(told(&outcome), "unknown", "{status} {body}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_decline_is_what_the_payment_itself_says_and_only_of_the_attempt_that_we_made() {
+        let declined = fixture!("error_card_declined");
+        let meaning = |body: &str, expected| told(&to_create::<PaymentIntent>(&Answer::made(402, body), expected));
+        assert_eq!(meaning(declined, EXPECTED), "declined pi_3PayfleetFixture0001 insufficient_funds");
+        for status in ["requires_action", "processing", "succeeded", "requires_capture"] {
+            let other = declined.replace("\"requires_payment_method\"", &format!("\"{status}\""));
+            assert_eq!(meaning(&other, EXPECTED), "unknown", "{status}");
+        }
+        assert_eq!(meaning(declined, Expected { attempt: OTHER_ATTEMPT, ..EXPECTED }), "unknown");
+        assert_eq!(meaning(r#"{"error": {"type": "card_error", "code": "card_declined"}}"#, EXPECTED), "unknown");
     }
 
     #[test]

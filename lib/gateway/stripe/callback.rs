@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use http::HeaderMap;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
@@ -16,16 +17,16 @@ const HEADER: &str = "stripe-signature";
 
 /// docs.stripe.com/api/events/object
 #[derive(Deserialize)]
-struct Event {
+struct Event<T> {
     id: String,
     #[serde(rename = "type")]
     kind: String,
-    data: Data,
+    data: Data<T>,
 }
 
 #[derive(Deserialize)]
-struct Data {
-    object: Value,
+struct Data<T> {
+    object: T,
 }
 
 pub(super) fn read(
@@ -46,8 +47,7 @@ pub(super) fn read(
         return Err(CallbackRefusal::BadSignature);
     }
     fresh(unix_seconds(signed_at, HEADER)?, now)?;
-    let event: Event = json::read(body).map_err(|error| CallbackRefusal::Unreadable(error.to_string()))?;
-    notice(event, customer)
+    notice(body, customer)
 }
 
 fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
@@ -55,19 +55,23 @@ fn bytes_of_hex(text: &str) -> Option<Vec<u8>> {
     digits.chunks(2).map(|pair| <[u8; 2]>::try_from(pair).ok().map(|[high, low]| high << 4 | low)).collect()
 }
 
-fn notice(event: Event, customer: Duration) -> Result<Notice, CallbackRefusal> {
-    let object = &event.data.object;
-    let unreadable = |error: serde_json::Error| CallbackRefusal::Unreadable(error.to_string());
+/// Read from the text each time, so that what cannot be read is told by its place and never quoted.
+fn event<T: DeserializeOwned>(body: &Bytes) -> Result<Event<T>, CallbackRefusal> {
+    json::read(body).map_err(|error| CallbackRefusal::Unreadable(error.to_string()))
+}
+
+fn notice(body: &Bytes, customer: Duration) -> Result<Notice, CallbackRefusal> {
+    let Event { id, kind, data: Data { object } } = event::<Value>(body)?;
     let (attempt, reference, claim) = match object["object"].as_str() {
-        Some("payment_intent") => claimed(&PaymentIntent::deserialize(object).map_err(unreadable)?, customer),
-        Some("payout") => claimed(&Payout::deserialize(object).map_err(unreadable)?, customer),
+        Some("payment_intent") => claimed(&event::<PaymentIntent>(body)?.data.object, customer),
+        Some("payout") => claimed(&event::<Payout>(body)?.data.object, customer),
         // A charge, a dispute, …: it tells which payment to look at, no more.
         _ => {
             let attempt = object["metadata"]["attempt_id"].as_str().and_then(|id| Uuid::try_parse(id).ok());
             (attempt, object["payment_intent"].as_str().map(str::to_owned), None)
         }
     };
-    Ok(Notice { event_id: event.id, event_type: event.kind, attempt, reference, claim })
+    Ok(Notice { event_id: id, event_type: kind, attempt, reference, claim })
 }
 
 fn claimed(object: &impl Booked, customer: Duration) -> (Option<Uuid>, Option<String>, Option<Outcome>) {
@@ -205,6 +209,20 @@ mod tests {
         for body in ["", "{}", "nonsense", &deep, &large, &no_status] {
             let read = read_signed(&signed("whsec_now", AT, body), body, AT);
             assert!(matches!(read, Err(CallbackRefusal::Unreadable(_))), "{:.40}", body);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_told_by_its_place_and_never_quoted() {
+        let canary = "\"DE89370400440532013000\"";
+        for (of, field) in [(SUCCEEDED, "\"amount_received\": 1250"), (SUCCEEDED, "\"created\": 1767225600")] {
+            let name = field.split_once(' ').unwrap().0;
+            let body = of.replace(field, &format!("{name} {canary}"));
+            assert_ne!(body, of);
+            let Err(CallbackRefusal::Unreadable(why)) = read_signed(&signed("whsec_now", AT, &body), &body, AT) else {
+                panic!("it was read");
+            };
+            assert!(!why.contains("DE89") && why.contains("line "), "{why}");
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use serde::Deserialize;
+use serde_json::Value;
 use time::{Duration, OffsetDateTime};
 use uuid::Uuid;
 
@@ -55,8 +56,8 @@ pub(super) struct Error {
     code: Option<String>,
     decline_code: Option<String>,
     message: Option<String>,
-    /// The payment that the error is about, where there is one: then it is on the books.
-    pub(super) payment_intent: Option<Box<PaymentIntent>>,
+    /// The payment that the error is about, where there is one: then it is on the books, whether or not we can read it.
+    pub(super) payment_intent: Option<Value>,
 }
 
 #[derive(Deserialize)]
