@@ -153,7 +153,8 @@ impl Order {
                 }
             }
             "APPROVED" => Outcome::Approved { reference },
-            "VOIDED" => Outcome::Expired { reference: Some(reference) },
+            // Somebody ended it: the customer who cancelled, or we ourselves. That nobody came in time shows in its being forgotten.
+            "VOIDED" => declined(&self.id, "voided".into(), "the order was voided".into()),
             "COMPLETED" => self.captured(),
             status => Outcome::Unknown { why: format!("order {reference}: status {status}") },
         }
@@ -213,7 +214,7 @@ mod tests {
             (200, fixture!("order_capture_pending"), "accepted 5O190127TN364715T"),
             (200, fixture!("order_capture_declined"), "declined 5O190127TN364715T declined"),
             (200, fixture!("order_refunded"), "reversed 5O190127TN364715T 12.50 EUR"),
-            (200, fixture!("order_voided"), "expired 5O190127TN364715T"),
+            (200, fixture!("order_voided"), "declined 5O190127TN364715T voided"),
             (400, fixture!("error_invalid_request"), "rejected MISSING_REQUIRED_PARAMETER"),
             (422, fixture!("error_unprocessable"), "rejected CURRENCY_NOT_SUPPORTED_FOR_RECEIVER"),
             (422, fixture!("error_duplicate_request_id"), "unknown"),
