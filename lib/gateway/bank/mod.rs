@@ -46,6 +46,9 @@ pub use settings::Settings;
 
 pub const NAME: &str = "bank";
 
+/// The day begins 14 hours early on Kiritimati and nowhere earlier.
+const FURTHEST_OFFSET_MIN: i16 = 14 * 60;
+
 pub struct Bank {
     client: Client,
     settings: Settings,
@@ -62,6 +65,9 @@ impl Bank {
         faults.required("bank.account_iban", &settings.account_iban);
         faults.required("bank.account_owner", &settings.account_owner);
         faults.required("bank.account_bic", &settings.account_bic);
+        if settings.utc_offset_min.abs() > FURTHEST_OFFSET_MIN {
+            faults.add("bank.utc_offset_min", "is further from UTC than any place is");
+        }
         let credentials = STANDARD.encode(format!("{}:{}", settings.username, settings.password.expose()));
         let authorization = faults.sensitive_header("bank.password", &format!("Basic {credentials}"));
         let key = faults.take("bank.callback_key", callback::key(settings.callback_key.expose()));

@@ -4,7 +4,7 @@
 
 use quick_xml::escape::escape;
 use time::format_description::well_known::Rfc3339;
-use time::{Date, Duration, OffsetDateTime};
+use time::{Duration, OffsetDateTime};
 
 use super::Settings;
 use crate::domain::destination::Destination;
@@ -52,7 +52,10 @@ fn date_time(at: OffsetDateTime) -> String {
     at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
-fn date(date: Date) -> String {
+/// The day on which the bank is asked to execute: the day that it is there when the attempt is made. By the attempt's time and the settings
+/// alone, for a repeat must be the same bytes.
+fn execution_date(payment: &Payment, settings: &Settings) -> String {
+    let date = (payment.attempted_at + Duration::minutes(settings.utc_offset_min.into())).date();
     format!("{:04}-{:02}-{:02}", date.year(), u8::from(date.month()), date.day())
 }
 
@@ -122,7 +125,7 @@ fn credit_transfer(payment: &Payment, settings: &Settings, creditor: &str) -> Me
     let instruction = [
         text("PmtInfId", &payment.attempt_id.simple().to_string()),
         tag("PmtMtd", "TRF"),
-        tag("ReqdExctnDt", tag("Dt", date(payment.attempted_at.date()))),
+        tag("ReqdExctnDt", tag("Dt", execution_date(payment, settings))),
         tag("Dbtr", text("Nm", &settings.account_owner)),
         tag("DbtrAcct", iban(&settings.account_iban)),
         tag("DbtrAgt", bic(&settings.account_bic)),
@@ -149,7 +152,7 @@ fn request_to_pay(payment: &Payment, settings: &Settings) -> Message {
     let instruction = [
         text("PmtInfId", &payment.attempt_id.simple().to_string()),
         tag("PmtMtd", "TRF"),
-        tag("ReqdExctnDt", tag("Dt", date(payment.attempted_at.date()))),
+        tag("ReqdExctnDt", tag("Dt", execution_date(payment, settings))),
         tag("XpryDt", tag("DtTm", date_time(expires_at))),
         tag("Dbtr", text("Nm", NOT_PROVIDED)),
         tag("DbtrAgt", tag("FinInstnId", tag("Othr", text("Id", NOT_PROVIDED)))),
@@ -195,6 +198,27 @@ mod tests {
         transfer.money = money(1250, "NGN");
         let request = create(&transfer, &settings).unwrap();
         assert_eq!(request.envelope, include_str!("fixtures/request_pain001_account.xml"));
+    }
+
+    #[test]
+    fn the_execution_date_is_the_banks_own_day() {
+        let mut settings = settings().bank;
+        let transfer = withdrawal(Destination::Iban("DE89370400440532013000".into()));
+        let late = datetime!(2026-01-31 22:30:00 UTC);
+        for (utc_offset_min, at, day) in [
+            (0, late, "2026-01-31"),
+            (120, late, "2026-02-01"),
+            (540, datetime!(2026-01-31 14:59:59 UTC), "2026-01-31"),
+            (540, datetime!(2026-01-31 15:00:00 UTC), "2026-02-01"),
+            (-300, datetime!(2026-02-01 04:59:59 UTC), "2026-01-31"),
+        ] {
+            settings.utc_offset_min = utc_offset_min;
+            for payment in [&transfer, &deposit()] {
+                let payment = Payment { attempted_at: at, ..payment.clone() };
+                let message = create(&payment, &settings).unwrap().envelope;
+                assert!(message.contains(&format!("<ReqdExctnDt><Dt>{day}</Dt></ReqdExctnDt>")), "{message}");
+            }
+        }
     }
 
     #[test]

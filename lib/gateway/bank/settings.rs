@@ -19,6 +19,9 @@ pub struct Settings {
     pub account_iban: String,
     pub account_owner: String,
     pub account_bic: String,
+    /// How far the bank's clock is from UTC, in minutes, at its furthest east (in summer, where there is one). Execution dates are the
+    /// bank's own days: one that has passed there is refused, while a day that is an hour early is not.
+    pub utc_offset_min: i16,
     /// How long the customer may take to answer a request to pay: its expiry date. The bank then says so by itself.
     pub customer_s: u64,
     /// How long the bank recognises a MsgId that it has seen.
@@ -39,6 +42,7 @@ impl Default for Settings {
             account_iban: String::new(),
             account_owner: String::new(),
             account_bic: String::new(),
+            utc_offset_min: 0,
             customer_s: 3_600,
             key_lifetime_s: 30 * 24 * 3_600,
             authority_certificate: String::new(),
