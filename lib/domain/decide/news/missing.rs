@@ -74,7 +74,9 @@ impl Learner<'_> {
         self.count_not_found()
     }
 
-    /// Sent again under its key, the payment was rejected: the key is burnt, and sending it once more would say nothing new.
+    /// Sent again under its key, the payment was rejected. Had an earlier call been executed, its result would have been the answer, and the
+    /// resend came after the last moment at which one could still arrive; so none was, whether or not the gateway keeps a key for what
+    /// it has rejected (Stripe does not). Sending it once more would say nothing new.
     fn was_rejected_again(&self) -> bool {
         self.attempt.operation(Operation::Create).is_some_and(|create| create.rejected && create.calls > 1)
     }
