@@ -20,7 +20,9 @@ use warp::reply::Response;
 use warp::{Filter, Rejection};
 
 use super::house::Shared;
-use super::line::Line;
+use super::house::now;
+use super::line::{Line, Reply, carry_out};
+use super::vendor::Vendor;
 use super::{bank, customer, paypal, stripe};
 
 const CONNECTIONS: usize = 8_192;
@@ -36,12 +38,29 @@ fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
         .unify()
         .or(customer::routes(house))
         .unify()
+        .or(unserved(house))
+        .unify()
         .recover(refuse)
         .unify()
         .boxed()
 }
 
-/// No route, or a body beyond the limit.
+/// What comes to a counter, but is nothing that it serves, or is too large to be read.
+fn unserved(house: &Shared) -> BoxedFilter<(Response,)> {
+    let house = house.clone();
+    warp::path::param::<Vendor>()
+        .and(warp::any().map(now))
+        .and(warp::ext::get::<Line>())
+        .and(warp::any().map(move || house.clone()))
+        .and_then(|vendor, arrived_at, line, house: Shared| async move {
+            let reply = Reply::json(StatusCode::NOT_FOUND, &json!({ "error": "this gateway takes no such request" }));
+            let conduct = house.dismiss(vendor, arrived_at, reply).await;
+            carry_out(&house, line, conduct).await
+        })
+        .boxed()
+}
+
+/// No route.
 async fn refuse(rejection: Rejection) -> Result<Response, Infallible> {
     let (status, what) = if rejection.is_not_found() {
         (StatusCode::NOT_FOUND, "there is nothing here; GET / says what this server is")

@@ -39,12 +39,16 @@ async fn serve(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
     let bank = &house.settings.bank;
     if !call.knows(&bank.username, bank.password.expose()) {
         let fault = Fault::caller(None, "Authentication failed").reply(StatusCode::UNAUTHORIZED);
-        return Ok(fault.with("www-authenticate", "Basic realm=\"bank\"").into());
+        let refused = fault.with("www-authenticate", "Basic realm=\"bank\"");
+        return house.dismiss(Vendor::Bank, call.arrived_at, refused).await;
     }
     match soap::read(house, call) {
         Ok(Message::Payment(order)) => place(house, *order).await,
         Ok(Message::StatusRequest(request)) => status(house, call, &request).await,
-        Err(fault) => Ok(fault.reply(StatusCode::INTERNAL_SERVER_ERROR).into()),
+        Err(fault) => {
+            let refused = fault.reply(StatusCode::INTERNAL_SERVER_ERROR);
+            house.dismiss(Vendor::Bank, call.arrived_at, refused).await
+        }
     }
 }
 

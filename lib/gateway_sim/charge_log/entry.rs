@@ -20,7 +20,8 @@ pub enum Entry {
     Callback(CallbackEntry),
 }
 
-/// A request reached the gateway. Those that do not authenticate or cannot be read are not logged: they concern no payment.
+/// A request reached the gateway. Of one that was not let in, or could not be read, only whose counter it came to and when is told: what
+/// else it says may be anything, secrets included. That is also all there is to tell of a request for a token.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub struct RequestEntry {
     pub gateway: Vendor,
@@ -55,6 +56,12 @@ pub enum Answer {
     Told,
     /// A question about a payment that is not on the books.
     NotFound,
+    /// Credentials were exchanged for a token.
+    TokenIssued,
+    /// No credentials, or wrong ones; not executed.
+    Unauthenticated,
+    /// Not a request that this gateway documents; not executed.
+    Unreadable,
     /// A documented refusal; nothing went onto the books.
     Refused,
     /// 429, not executed.
@@ -80,6 +87,9 @@ impl Answer {
             Self::Replayed => "replayed",
             Self::Told => "told",
             Self::NotFound => "not_found",
+            Self::TokenIssued => "token_issued",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unreadable => "unreadable",
             Self::Refused => "refused",
             Self::TooMany => "too_many",
             Self::InProgress => "in_progress",

@@ -1,6 +1,6 @@
 //! The simulator's books as they stand on disk: one JSON object a line, appended and fsynced before anything is answered.
 //!
-//! Every request is logged with its arrival, every payment that a gateway took on its books, every later change of it, and every
+//! Every request to a gateway is logged with its arrival, every payment that a gateway took on its books, every later change of it, and every
 //! callback. [`read`] gives the lines back; [`standings`] folds them into what became of each payment, which is what the
 //! fleet's ledger is compared with.
 //!

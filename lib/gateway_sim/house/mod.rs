@@ -15,6 +15,7 @@ pub use order::{Capture, Order, Served, Uncapturable};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
+use http::StatusCode;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -27,6 +28,7 @@ use super::callbacks::{self, Signers};
 use super::charge_log::{
     Answer, CallbackEntry, CallbackState, ChargeLog, Closed, Entry, RequestEntry, StateEntry, StateName,
 };
+use super::line::{Conduct, Reply};
 use super::settings::{Customer, Settings};
 use super::vendor::Vendor;
 
@@ -226,6 +228,25 @@ impl House {
         self.latency("list", "").await;
         on_disk.await?;
         Ok(picked)
+    }
+
+    /// Answers a request that concerns no payment: not let in, not understood, or only for a token.
+    pub(super) async fn dismiss(
+        &self,
+        vendor: Vendor,
+        arrived_at: OffsetDateTime,
+        reply: Reply,
+    ) -> Result<Conduct, Closed> {
+        let answer = match reply.status {
+            StatusCode::UNAUTHORIZED => Answer::Unauthenticated,
+            status if status.is_success() => Answer::TokenIssued,
+            _ => Answer::Unreadable,
+        };
+        let line = Entry::Request(order::question(vendor, None, None, arrived_at, answer));
+        let on_disk = self.record(&mut self.books(), &[line]);
+        self.latency("dismiss", "").await;
+        on_disk.await?;
+        Ok(reply.into())
     }
 
     /// Runs to its end even when the caller hangs up.

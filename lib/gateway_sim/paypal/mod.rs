@@ -38,7 +38,7 @@ fn tokens(house: &Shared) -> BoxedFilter<(Response,)> {
     let issue = warp::path!("paypal" / "v1" / "oauth2" / "token").and(warp::post()).and(call()).and(with(house));
     issue
         .and_then(|call: Call, house: Shared| async move {
-            let conduct = Ok(access::token(&house, &call).into());
+            let conduct = house.dismiss(Vendor::Paypal, call.arrived_at, access::token(&house, &call)).await;
             carry_out(&house, call.line, conduct).await
         })
         .boxed()
@@ -82,7 +82,7 @@ fn payouts(house: &Shared) -> BoxedFilter<(Response,)> {
 async fn create_order(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
     let order = match access::admitted(house, call).and_then(|()| json::order(house, call)) {
         Ok(order) => order,
-        Err(refused) => return Ok(refused.into()),
+        Err(refused) => return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await,
     };
     let whole = call.header("prefer").is_some_and(|prefer| prefer.contains("return=representation"));
     let shown = |payment: &Payment| match whole {
@@ -106,7 +106,7 @@ async fn create_order(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
 async fn capture_order(house: &Shared, call: &Call, reference: String) -> Result<Conduct, Closed> {
     let key = match access::admitted(house, call).and_then(|()| json::request_id(call)) {
         Ok(key) => key,
-        Err(refused) => return Ok(refused.into()),
+        Err(refused) => return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await,
     };
     let capture = Capture { vendor: Vendor::Paypal, reference, key, arrived_at: call.arrived_at };
     Ok(match house.capture(capture).await? {
@@ -119,7 +119,7 @@ async fn capture_order(house: &Shared, call: &Call, reference: String) -> Result
 async fn create_payout(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
     let order = match access::admitted(house, call).and_then(|()| json::payout(house, call)) {
         Ok(order) => order,
-        Err(refused) => return Ok(refused.into()),
+        Err(refused) => return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await,
     };
     Ok(match house.place(order).await? {
         Served::Executed(payment) => Reply::json(StatusCode::CREATED, &objects::batch_in_short(house, &payment)).into(),
@@ -150,7 +150,7 @@ fn unserved(served: &Served) -> Conduct {
 
 async fn show(house: &Shared, call: &Call, id: &str, kind: Kind) -> Result<Conduct, Closed> {
     if let Err(refused) = access::admitted(house, call) {
-        return Ok(refused.into());
+        return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await;
     }
     let visible = |payment: &Payment| payment.state != State::Expired;
     let payment = house.ask(Vendor::Paypal, Asked::Reference(id), call.arrived_at, visible).await?;

@@ -51,11 +51,13 @@ pub fn no_such(kind: Kind, id: &str) -> Reply {
     error(StatusCode::NOT_FOUND, "invalid_request_error", Some("resource_missing"), Some(param), &message)
 }
 
-/// The documented refusal of an amount that is made for it.
-pub fn refused(kind: Kind) -> Reply {
+/// The documented refusal of an amount that is made for it. It quotes the account, as Stripe does.
+pub fn refused(kind: Kind, destination: &str) -> Reply {
     match kind {
         Kind::Deposit => invalid("amount_too_large", "amount", "This amount is larger than is taken here."),
-        Kind::Withdrawal => invalid("resource_missing", "destination", "No such external account."),
+        Kind::Withdrawal => {
+            invalid("resource_missing", "destination", &format!("No such external account: '{destination}'"))
+        }
     }
 }
 

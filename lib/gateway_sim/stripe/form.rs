@@ -90,6 +90,12 @@ pub fn order(house: &House, call: &Call, kind: Kind) -> Result<Order, Reply> {
     })
 }
 
+/// The account that a payout names.
+pub fn destination(call: &Call) -> String {
+    let mut fields = Call::pairs(&call.body).into_iter();
+    fields.find_map(|(name, value)| (name == "destination").then_some(value)).unwrap_or_default()
+}
+
 fn fingerprint(house: &House, kind: Kind, fields: &Fields) -> String {
     let all = serde_urlencoded::to_string(fields).unwrap_or_default();
     dice::digest(house.settings.seed, kind.as_str(), &all)

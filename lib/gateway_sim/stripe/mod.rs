@@ -72,14 +72,14 @@ fn admitted(house: &House, call: &Call) -> Result<(), Reply> {
 async fn create(house: &Shared, call: &Call, kind: Kind) -> Result<Conduct, Closed> {
     let order = match admitted(house, call).and_then(|()| form::order(house, call, kind)) {
         Ok(order) => order,
-        Err(refused) => return Ok(refused.into()),
+        Err(refused) => return house.dismiss(Vendor::Stripe, call.arrived_at, refused).await,
     };
     let key = order.key.clone();
     let served = house.place(order).await?;
     let reply: Conduct = match served {
         Served::Executed(payment) => first_answer(house, &payment).into(),
         Served::Replayed(payment) => again(house, &payment).with("idempotent-replayed", "true").into(),
-        Served::Refused => fail::refused(kind).into(),
+        Served::Refused => fail::refused(kind, &form::destination(call)).into(),
         Served::TooMany => fail::too_many().into(),
         Served::InProgress => fail::in_progress().into(),
         Served::KeyMisused(_) => fail::key_misused().into(),
@@ -108,7 +108,7 @@ fn again(house: &House, payment: &Payment) -> Reply {
 
 async fn retrieve(house: &Shared, call: &Call, id: &str, kind: Kind) -> Result<Conduct, Closed> {
     if let Err(refused) = admitted(house, call) {
-        return Ok(refused.into());
+        return house.dismiss(Vendor::Stripe, call.arrived_at, refused).await;
     }
     let payment = house.ask(Vendor::Stripe, Asked::Reference(id), call.arrived_at, |_| true).await?;
     Ok(match payment.filter(|payment| payment.kind == kind) {
@@ -120,7 +120,7 @@ async fn retrieve(house: &Shared, call: &Call, id: &str, kind: Kind) -> Result<C
 async fn list(house: &Shared, call: &Call, name: &str, kind: Kind) -> Result<Conduct, Closed> {
     let window = match admitted(house, call).and_then(|()| form::window(&call.query)) {
         Ok(window) => window,
-        Err(refused) => return Ok(refused.into()),
+        Err(refused) => return house.dismiss(Vendor::Stripe, call.arrived_at, refused).await,
     };
     let page = house
         .list(Vendor::Stripe, call.arrived_at, |books| {

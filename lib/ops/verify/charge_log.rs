@@ -212,6 +212,20 @@ mod tests {
     }
 
     #[test]
+    fn a_request_that_concerns_no_payment_counts_for_its_arrival_only() {
+        let line = |answer: &str| {
+            format!(
+                r#"{{"entry":"request","gateway":"paypal","operation":null,"money_moving":false,"key":null,"attempt_id":null,"transaction_id":null,"reference":null,"amount":null,"currency":null,"arrived_at":"2026-11-20T09:59:59.000001Z","answer":"{answer}"}}"#
+            )
+        };
+        for answer in ["unauthenticated", "unreadable", "token_issued"] {
+            let log = read(&format!("{}\n{CHARGE}\n", line(answer))).unwrap();
+            assert_eq!((log.moving.len(), log.unanswered.len(), log.charges.len()), (0, 0, 1), "{answer}");
+            assert_eq!(log.begins_at.unwrap().second(), 59, "{answer}");
+        }
+    }
+
+    #[test]
     fn an_unfinished_last_line_is_not_there_yet() {
         assert_eq!(read(&format!("{CHARGE}\n{}", &CHARGE[..40])).unwrap().charges.len(), 1);
     }

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use payfleet::gateway_sim::charge_log::Entry;
+use payfleet::gateway_sim::charge_log::{Answer, Entry, RequestEntry};
+use reqwest::RequestBuilder;
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::running::{Running, SOON, Told, Way, told};
@@ -85,7 +87,53 @@ async fn nobody_is_served_without_the_right_credentials() {
             assert_eq!(sim.http.execute(request).await.unwrap().status(), 401, "{way:?}");
         }
     }
-    assert_eq!(sim.log(), []);
+    assert_eq!(sim.charges(), []);
+    sim.end().await;
+}
+
+/// The requests so far, all of them: nothing else may stand in the log.
+fn requests(sim: &Running) -> Vec<RequestEntry> {
+    let request = |entry| if let Entry::Request(request) = entry { request } else { panic!("{entry:?}") };
+    sim.log().into_iter().map(request).collect()
+}
+
+#[tokio::test]
+async fn every_request_is_logged_with_its_arrival_whoever_sends_it_and_whatever_it_is() {
+    let sim = Running::start().await;
+    let begun = OffsetDateTime::now_utc();
+    let url = |path: &str| format!("{}/{path}", sim.base);
+    let unreadable = |request: RequestBuilder| request.body("ba_canary");
+    let sent = [
+        (sim.http.post(url("stripe/v1/payouts")).bearer_auth("sk_canary"), Answer::Unauthenticated),
+        (sim.http.get(url("stripe/v1/payouts/po_1")), Answer::Unauthenticated),
+        (sim.http.get(url("stripe/v1/payouts")).bearer_auth("sk_canary"), Answer::Unauthenticated),
+        (unreadable(sim.stripe(sim.http.post(url("stripe/v1/payouts")))), Answer::Unreadable),
+        (sim.stripe(sim.http.get(url("stripe/v1/payouts?limit=canary"))), Answer::Unreadable),
+        (sim.stripe(sim.http.delete(url("stripe/v1/payouts"))), Answer::Unreadable),
+        (sim.http.post(url("paypal/v1/oauth2/token")).basic_auth("client", Some("canary")), Answer::Unauthenticated),
+        (sim.http.post(url("paypal/v1/oauth2/token")).basic_auth("client", Some("secret")), Answer::Unreadable),
+        (sim.http.post(url("paypal/v2/checkout/orders")).bearer_auth("A21AAcanary"), Answer::Unauthenticated),
+        (sim.http.post(url("paypal/v1/payments/payouts")), Answer::Unauthenticated),
+        (sim.http.post(url("paypal/v2/checkout/orders/O1/capture")), Answer::Unauthenticated),
+        (sim.http.get(url("paypal/v2/checkout/orders/O1")), Answer::Unauthenticated),
+        (unreadable(sim.http.post(url("bank")).basic_auth("payfleet", Some("canary"))), Answer::Unauthenticated),
+        (unreadable(sim.http.post(url("bank")).basic_auth("payfleet", Some("secret"))), Answer::Unreadable),
+        (sim.http.get(url("bank/canary")), Answer::Unreadable),
+    ];
+    let mut expected = Vec::new();
+    for (request, answer) in sent {
+        assert!(told(request).await.status >= 400, "{answer:?}");
+        expected.push(answer);
+    }
+    sim.token().await;
+    expected.push(Answer::TokenIssued);
+    let logged = requests(&sim);
+    assert_eq!(logged.iter().map(|request| request.answer).collect::<Vec<_>>(), expected);
+    let arrivals: Vec<_> = logged.iter().map(|request| request.arrived_at).collect();
+    assert!(arrivals.is_sorted() && arrivals[0] >= begun - Duration::from_millis(1), "{arrivals:?}");
+    assert!(logged.iter().all(|request| !request.money_moving && request.key.is_none()));
+    let text = std::fs::read_to_string(sim.log_path()).unwrap();
+    assert!(!text.contains("canary") && !text.contains("A21AA"), "{text}");
     sim.end().await;
 }
 
@@ -104,7 +152,7 @@ async fn a_token_runs_out_and_outlives_a_restart() {
     sim.end().await;
 }
 
-fn sim_address(request: &reqwest::RequestBuilder) -> std::net::SocketAddr {
+fn sim_address(request: &RequestBuilder) -> std::net::SocketAddr {
     let url = request.try_clone().unwrap().build().unwrap().url().clone();
     url.socket_addrs(|| None).unwrap()[0]
 }
