@@ -125,6 +125,7 @@ impl Ingress {
         let pepper = Pepper::new(&parts.settings.api_key_pepper).ok_or(Error::Pepper)?;
         let layout = Layout {
             connections: parts.settings.acceptors,
+            batch: parts.settings.acceptor_batch,
             queue: parts.settings.accepting.max(1),
             patience: Duration::from_millis(parts.settings.commit_ms),
         };

@@ -35,6 +35,8 @@ pub struct Settings {
     pub waiting_per_key: usize,
     /// Connections to PostgreSQL that accept payments.
     pub acceptors: usize,
+    /// Payments that are accepted by one statement at most, up to 64. 1 shows what they cost one at a time.
+    pub acceptor_batch: usize,
     /// For a payment to be committed, before the answer is 503.
     pub commit_ms: u64,
 }
@@ -56,6 +58,7 @@ impl Default for Settings {
             waiting: 2_048,
             waiting_per_key: 128,
             acceptors: 2,
+            acceptor_batch: 64,
             commit_ms: 5_000,
         }
     }

@@ -101,6 +101,8 @@ const GRACE: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
     pub connections: usize,
+    /// Requests per statement, where that is less than the statement's own limit. With 1 nothing is combined.
+    pub batch: usize,
     /// Requests waiting at most; beyond it [`Refused::Full`].
     pub queue: usize,
     /// A request that could not be settled for this long gets [`Refused::Unavailable`] or [`Refused::OutcomeUnknown`].
@@ -109,7 +111,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { connections: 2, queue: 4_096, patience: Duration::from_secs(5) }
+        Self { connections: 2, batch: usize::MAX, queue: 4_096, patience: Duration::from_secs(5) }
     }
 }
 
@@ -131,8 +133,13 @@ impl<B: Batch> Combiner<B> {
         let (jobs, queue) = mpsc::channel(layout.queue);
         let queue = std::sync::Arc::new(tokio::sync::Mutex::new(queue));
         for _ in 0..layout.connections.max(1) {
-            let worker =
-                Worker { batch: batch.clone(), postgres: postgres.clone(), connection: None, queue: queue.clone() };
+            let worker = Worker {
+                batch: batch.clone(),
+                limit: B::LIMIT.min(layout.batch),
+                postgres: postgres.clone(),
+                connection: None,
+                queue: queue.clone(),
+            };
             tracker.spawn(worker.run());
         }
         Self { jobs, patience: layout.patience }
@@ -157,6 +164,7 @@ impl<B: Batch> Combiner<B> {
 
 struct Worker<B: Batch> {
     batch: B,
+    limit: usize,
     postgres: Settings,
     connection: Option<PgConnection>,
     queue: std::sync::Arc<tokio::sync::Mutex<mpsc::Receiver<Job<B>>>>,
@@ -208,7 +216,7 @@ impl<B: Batch> Worker<B> {
                 }
             }
         };
-        while jobs.len() < B::LIMIT {
+        while jobs.len() < self.limit {
             match queue.try_recv() {
                 Ok(job) => take(job, &mut jobs),
                 Err(_) => break,

@@ -4,6 +4,7 @@
 mod harness;
 
 mod callback;
+mod combiner;
 mod dead_letters;
 mod dev;
 mod fleet;

@@ -1,0 +1,66 @@
+//! What goes out together: requests that arrive while a statement is in flight, up to a limit.
+
+use std::sync::{Arc, Mutex};
+
+use futures_util::future::join_all;
+use payfleet::postgres::combiner::{Batch, Combiner, Layout};
+use sqlx::postgres::PgConnection;
+use tokio::sync::Semaphore;
+use tokio_util::task::TaskTracker;
+
+use crate::harness::{Database, eventually};
+
+/// Notes how many requests each statement is for; one is done for every permit.
+#[derive(Clone)]
+struct Counted {
+    sizes: Arc<Mutex<Vec<usize>>>,
+    done: Arc<Semaphore>,
+}
+
+impl Batch for Counted {
+    type Request = usize;
+    type Reply = usize;
+    type Key = usize;
+
+    const NAME: &'static str = "counted";
+
+    fn key(_: &usize) -> Option<usize> {
+        None
+    }
+
+    async fn run(&self, connection: &mut PgConnection, requests: &[usize]) -> Result<Vec<usize>, sqlx::Error> {
+        self.sizes.lock().unwrap().push(requests.len());
+        self.done.acquire().await.unwrap().forget();
+        sqlx::query("SELECT").execute(connection).await?;
+        Ok(requests.to_vec())
+    }
+}
+
+/// The sizes of the statements that 150 requests go out in, all but the first having waited for the first.
+async fn sizes_with(batch: usize) -> Vec<usize> {
+    let database = Database::new().await;
+    let counted = Counted { sizes: Arc::default(), done: Arc::new(Semaphore::new(0)) };
+    let layout = Layout { connections: 1, batch, ..Layout::default() };
+    let combiner = Combiner::start(counted.clone(), &database.settings(), layout, &TaskTracker::new());
+    let first = tokio::spawn({
+        let combiner = combiner.clone();
+        async move { combiner.submit(0).await.unwrap() }
+    });
+    eventually("the first statement", std::time::Duration::from_secs(20), || async {
+        (counted.sizes.lock().unwrap().len() == 1).then_some(())
+    })
+    .await;
+    let others = join_all((1..150).map(|request| combiner.submit(request)));
+    let release = async { counted.done.add_permits(150) };
+    let (others, ()) = tokio::join!(others, release);
+    assert_eq!(first.await.unwrap(), 0);
+    assert_eq!(others.into_iter().map(Result::unwrap).collect::<Vec<_>>(), (1..150).collect::<Vec<_>>());
+    let sizes = counted.sizes.lock().unwrap().clone();
+    sizes
+}
+
+#[tokio::test]
+async fn requests_that_wait_go_out_together_and_singly_where_that_is_asked_for() {
+    assert_eq!(sizes_with(usize::MAX).await, [1, 64, 64, 21]);
+    assert_eq!(sizes_with(1).await, [1; 150]);
+}
