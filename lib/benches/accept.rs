@@ -1,4 +1,5 @@
-//! P1: accepted payments a second over HTTP, against PostgreSQL running the same statement for one payment at a time.
+//! P1: accepted payments a second over HTTP, against PostgreSQL running the same statement for one payment at a time. Once as the ingress is,
+//! once without its combiner: a statement and a connection of its own for each payment under way.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,51 +20,62 @@ use super::{Scale, backlog, say};
 pub const CONNECTIONS: usize = 64;
 pub const CURRENCIES: [&str; 4] = ["EUR", "USD", "JPY", "NGN"];
 /// Client counts that pgbench is tried at; its best one is the limit.
-const CLIENTS: [usize; 5] = [4, 8, 16, 32, 64];
+const CLIENTS: [usize; 7] = [4, 8, 16, 32, 64, 96, 128];
+/// Up to here all are tried; more only for as long as more is better.
+const ALWAYS_TRIED: usize = 64;
 
 pub async fn measure(stand: &Stand, scale: Scale) -> anyhow::Result<Found> {
     let database = stand.database("bench_accept").await?;
     processes::migrate(stand, &database).await?;
     let mut owner = database.owner().await?;
     let payers = seed(&mut owner, scale.users).await?;
-    let ingress = Ingress::start(stand, &database, &payers[0].credential).await?;
+    let ingress = Ingress::start(stand, &database, &payers[0].credential, &[]).await?;
+    let one_by_one = [("ACCEPTOR_BATCH", "1".to_owned()), ("ACCEPTORS", CONNECTIONS.to_string())];
+    let single = Ingress::start(stand, &database, &payers[0].credential, &one_by_one).await?;
     say("P1: warming up");
     http_rate(&ingress.base, &payers, 2).await?;
+    http_rate(&single.base, &payers, 2).await?;
     let pgbench = Pgbench::prepare(&mut owner, scale.users, stand.path().join("accept.pgbench")).await?;
     let clients = best_clients(&pgbench, &database, scale).await?;
 
-    let (mut limit, mut ours) = (Rates::default(), Rates::default());
+    let (mut limit, mut ours, mut ours_singly) = (Rates::default(), Rates::default(), Rates::default());
     for round in 1..=scale.rounds {
         say(&format!("P1: round {round} of {}", scale.rounds));
         backlog::run(&mut owner, &["CHECKPOINT"]).await?;
         limit.push(pgbench.rate(&database, clients, scale.seconds).await?);
         backlog::run(&mut owner, &["CHECKPOINT"]).await?;
         ours.push(http_rate(&ingress.base, &payers, scale.seconds).await?);
+        backlog::run(&mut owner, &["CHECKPOINT"]).await?;
+        ours_singly.push(http_rate(&single.base, &payers, scale.seconds).await?);
     }
     ingress.stop().await?;
-    let row = Row {
+    single.stop().await?;
+    let accounts = scale.users * CURRENCIES.len();
+    let row = |how: &str, ours, reach| Row {
         name: "P1",
-        measure: format!(
-            "withdrawals accepted over HTTP, {CONNECTIONS} connections, {} accounts",
-            scale.users * CURRENCIES.len()
-        ),
+        measure: format!("withdrawals accepted over HTTP, {how}{CONNECTIONS} connections, {accounts} accounts"),
         ours,
-        limit,
+        limit: limit.clone(),
         against: format!("pgbench -M prepared, the same statement, {clients} clients"),
         unit: "/s",
-        reach: Some(1.0),
+        reach: Some(reach),
     };
-    Ok(Found { rows: vec![row], notes: Vec::new() })
+    let rows = vec![row("", ours, 1.0), row("one a statement, not combined, ", ours_singly, 0.4)];
+    Ok(Found { rows, notes: Vec::new() })
 }
 
 async fn best_clients(pgbench: &Pgbench, database: &Database, scale: Scale) -> anyhow::Result<usize> {
-    let mut best = (0.0, CLIENTS[0]);
+    let (mut best, mut last) = ((0.0, CLIENTS[0]), CLIENTS[0]);
     for clients in CLIENTS {
+        if clients > ALWAYS_TRIED && best.1 != last {
+            break;
+        }
         let rate = pgbench.rate(database, clients, (scale.seconds / 2).max(1)).await?;
         say(&format!("P1: pgbench with {clients} clients: {rate:.0}/s"));
         if rate > best.0 {
             best = (rate, clients);
         }
+        last = clients;
     }
     Ok(best.1)
 }

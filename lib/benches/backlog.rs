@@ -21,8 +21,23 @@ struct Columns {
     payload: Vec<Vec<u8>>,
 }
 
-/// Appends `rows` rows: an event and a command of each payment, as acceptance does, with their real payloads.
+/// Appends the rows, and keeps their ticks for [`rewind`].
 pub async fn fill(owner: &mut PgConnection, rows: usize) -> anyhow::Result<()> {
+    append(owner, rows).await?;
+    // Each by itself: VACUUM and CHECKPOINT run in no transaction, and several statements at once are one.
+    run(
+        owner,
+        &[
+            "DROP TABLE IF EXISTS kept_ticks",
+            "CREATE TABLE kept_ticks AS SELECT snapshot, written FROM outbox_ticks",
+            "VACUUM ANALYZE",
+        ],
+    )
+    .await
+}
+
+/// Appends `rows` rows: an event and a command of each payment, as acceptance does, with their real payloads.
+pub async fn append(owner: &mut PgConnection, rows: usize) -> anyhow::Result<()> {
     say(&format!("writing a backlog of {rows} events"));
     let mut written = 0;
     while written < rows {
@@ -53,16 +68,7 @@ pub async fn fill(owner: &mut PgConnection, rows: usize) -> anyhow::Result<()> {
         .execute(&mut *owner)
         .await?;
     }
-    // Each by itself: VACUUM and CHECKPOINT run in no transaction, and several statements at once are one.
-    run(
-        owner,
-        &[
-            "DROP TABLE IF EXISTS kept_ticks",
-            "CREATE TABLE kept_ticks AS SELECT snapshot, written FROM outbox_ticks",
-            "VACUUM ANALYZE",
-        ],
-    )
-    .await
+    Ok(())
 }
 
 pub async fn run(owner: &mut PgConnection, statements: &[&'static str]) -> anyhow::Result<()> {

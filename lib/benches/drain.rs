@@ -30,14 +30,19 @@ pub async fn measure(stand: &Stand, scale: Scale) -> anyhow::Result<Found> {
     let warm = stand.kafka();
     relay_rate(&database, &warm, scale.backlog).await?;
     let records = read_records(&warm, scale.backlog)?;
+    stand.forget(&warm).await?;
 
     let (mut reading, mut producing, mut deleting, mut relaying) =
         (Rates::default(), Rates::default(), Rates::default(), Rates::default());
     for round in 1..=scale.rounds {
         say(&format!("P3, P4: round {round} of {}", scale.rounds));
         reading.push(read_rate(&database).await?);
-        producing.push(produce_rate(stand.kafka(), &records).await?);
-        relaying.push(relay_rate(&database, &stand.kafka(), scale.backlog).await?);
+        // New topics for each, so that what is delivered can be counted; gone after the round, so that the broker is as it was.
+        let (produced, relayed) = (stand.kafka(), stand.kafka());
+        producing.push(produce_rate(produced.clone(), &records).await?);
+        relaying.push(relay_rate(&database, &relayed, scale.backlog).await?);
+        stand.forget(&produced).await?;
+        stand.forget(&relayed).await?;
         deleting.push(delete_rate(&database, scale.deletions).await?);
     }
     owner.close().await?;

@@ -1,12 +1,17 @@
 //! P7: what a transaction that somebody holds open changes: a reader with an old snapshot, then a writer that neither commits nor
-//! rolls back. Payments are spread over many accounts; the relay drains what the ingress has just written.
+//! rolls back. Payments are spread over many accounts. The relay drains a backlog that was written under the open transaction, and
+//! large enough that a relay's start counts for little.
+//!
+//! Told beside it is what such a transaction does change, by PostgreSQL's nature: rows that are updated again and again cannot be pruned
+//! under an old snapshot. These are one hot account, and the due sweep, which pushes forward what it takes.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use payfleet::load::Payer;
-use payfleet::relay;
+use payfleet::postgres::due::Search;
+use payfleet::{kafka, relay, transactions};
 use sqlx::Connection;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgPoolOptions};
 use tokio_util::sync::CancellationToken;
 
 use super::accept::{self, CURRENCIES};
@@ -14,7 +19,13 @@ use super::processes::{self, Ingress};
 use super::rounds::Rates;
 use super::stand::{Database, Stand};
 use super::table::{Found, Row};
-use super::{Scale, drain, say};
+use super::{Scale, backlog, drain, say};
+
+/// Payments that one statement of the due sweep takes: as many as the reconciler's own.
+const PAGE: usize = 32;
+
+/// Rows that a round's topics are warmed with.
+const WARM_ROWS: usize = 20_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Held {
@@ -23,55 +34,78 @@ enum Held {
     Writer,
 }
 
-/// Rates of ingress and relay under one kind.
+const KINDS: [Held; 3] = [Held::Nothing, Held::Reader, Held::Writer];
+
+/// What was measured under one kind.
 #[derive(Default)]
 struct Under {
     ingress: Rates,
     relay: Rates,
+    hot_account: Rates,
+    due_sweep: Rates,
+    outbox: Scars,
+}
+
+/// What an append-only table must not have.
+#[derive(Clone, Copy, Default)]
+struct Scars {
+    /// Counted row by row, while the transaction was still open.
+    dead: i64,
+    updated_or_deleted: i64,
 }
 
 pub async fn measure(stand: &Stand, scale: Scale) -> anyhow::Result<Found> {
     let database = stand.database("bench_held").await?;
     processes::migrate(stand, &database).await?;
     let mut owner = database.owner().await?;
+    backlog::run(&mut owner, &["CREATE EXTENSION pgstattuple"]).await?;
     let payers = accept::seed(&mut owner, scale.users).await?;
-    let ingress = Ingress::start(stand, &database, &payers[0].credential).await?;
+    let ingress = Ingress::start(stand, &database, &payers[0].credential, &[]).await?;
     say("P7: warming up");
     accept::http_rate(&ingress.base, &payers, 2).await?;
-    drain_what_is_there(&database, stand, None).await?;
 
-    let kinds = [Held::Nothing, Held::Reader, Held::Writer];
-    let mut under: [Under; 3] = Default::default();
+    let mut under: [Under; KINDS.len()] = Default::default();
     for round in 0..scale.rounds {
-        for turn in 0..kinds.len() {
+        // Topics for a whole round, with something on them before anything counts; gone after it, so that the broker is as it was.
+        let topics = made(stand).await?;
+        backlog::append(&mut owner, WARM_ROWS).await?;
+        drain_what_is_there(&database, &topics, None).await?;
+        for turn in 0..KINDS.len() {
             // Each goes first as often as the others: tables only grow.
-            let kind = (round + turn) % kinds.len();
-            say(&format!("P7: round {} of {}, {:?} held", round + 1, scale.rounds, kinds[kind]));
-            let run = Run { stand, database: &database, base: &ingress.base, payers: &payers, scale };
-            let (accepted, relayed) = run.rates(kinds[kind]).await?;
-            under[kind].ingress.push(accepted);
-            under[kind].relay.push(relayed);
+            let kind = (round + turn) % KINDS.len();
+            say(&format!("P7: round {} of {}, {:?} held", round + 1, scale.rounds, KINDS[kind]));
+            let run = Run { database: &database, topics: &topics, base: &ingress.base, payers: &payers, scale };
+            run.measure(KINDS[kind], &mut under[kind]).await?;
+            // All of it has been relayed or is of no interest: each kind finds the outbox as the one before did.
+            backlog::run(&mut owner, &["TRUNCATE outbox", "VACUUM accounts, transactions", "CHECKPOINT"]).await?;
         }
+        stand.forget(&topics).await?;
     }
     ingress.stop().await?;
-    let dead = dead_tuples(&mut owner).await?;
-    Ok(found(under, dead, scale))
+    Ok(found(under, scale))
+}
+
+async fn made(stand: &Stand) -> anyhow::Result<kafka::Settings> {
+    let topics = stand.kafka();
+    kafka::topics::ensure(&topics, &kafka::topics::declared(["stripe", "paypal", "bank"])).await?;
+    Ok(topics)
 }
 
 struct Run<'a> {
-    stand: &'a Stand,
     database: &'a Database,
+    topics: &'a kafka::Settings,
     base: &'a payfleet::load::Base,
     payers: &'a [Payer],
     scale: Scale,
 }
 
 impl Run<'_> {
-    /// Accepted payments and relayed events per second, with the transaction open from before the first to after the last.
-    async fn rates(&self, held: Held) -> anyhow::Result<(f64, f64)> {
+    /// Everything with the transaction open from before the first to after the last.
+    async fn measure(&self, held: Held, under: &mut Under) -> anyhow::Result<()> {
+        let mut owner = self.database.owner().await?;
         let mut holder = self.database.owner().await?;
         let mut open = holder.begin_with("BEGIN ISOLATION LEVEL REPEATABLE READ").await?;
-        let mut writer = None;
+        let mut writer: Option<String> = None;
         match held {
             Held::Nothing => {}
             Held::Reader => drop(sqlx::query("SELECT count(*) FROM accounts").fetch_one(&mut *open).await?),
@@ -82,16 +116,43 @@ impl Run<'_> {
                 writer = Some(sqlx::query_scalar("SELECT pg_current_xact_id()::text").fetch_one(&mut *open).await?);
             }
         }
-        let accepted = accept::http_rate(self.base, self.payers, self.scale.seconds).await?;
-        let relayed = drain_what_is_there(self.database, self.stand, writer).await?;
+        under.ingress.push(accept::http_rate(self.base, self.payers, self.scale.seconds).await?);
+        backlog::append(&mut owner, self.scale.backlog / 2).await?;
+        under.relay.push(drain_what_is_there(self.database, self.topics, writer.as_deref()).await?);
+        under.hot_account.push(accept::http_rate(self.base, &self.payers[..1], self.scale.seconds).await?);
+        under.due_sweep.push(self.due_sweep_rate().await?);
+        under.outbox.add(scars(&mut owner).await?);
         open.rollback().await?;
         holder.close().await?;
-        Ok((accepted, relayed))
+        owner.close().await?;
+        Ok(())
+    }
+
+    /// Payments taken per second by the sweep's own statement, each page entered where the one before ended. What is taken is due again
+    /// at once, so there is always enough.
+    async fn due_sweep_rate(&self) -> anyhow::Result<f64> {
+        let pool = PgPoolOptions::new().max_connections(1).connect(&self.database.app_url).await?;
+        let (begin, mut taken, mut from) = (Instant::now(), 0, None);
+        while begin.elapsed() < Duration::from_secs(self.scale.seconds) {
+            let (leave, longest) = (Duration::ZERO, Duration::ZERO);
+            let search = Search { from, except: Vec::new(), limit: PAGE, leave, longest };
+            let found = transactions::due::claim(&pool, &search).await?;
+            anyhow::ensure!(!found.due.is_empty(), "nothing was due");
+            taken += found.due.len();
+            from = found.due.last().map(|last| last.due_at);
+        }
+        let rate = f64::from(u32::try_from(taken)?) / begin.elapsed().as_secs_f64();
+        pool.close().await;
+        Ok(rate)
     }
 }
 
 /// Events per second, by a relay that goes on from the stored cursors until they have passed all that is there.
-async fn drain_what_is_there(database: &Database, stand: &Stand, writer: Option<String>) -> anyhow::Result<f64> {
+async fn drain_what_is_there(
+    database: &Database,
+    topics: &kafka::Settings,
+    writer: Option<&str>,
+) -> anyhow::Result<f64> {
     let mut owner = database.owner().await?;
     let rows: i64 = sqlx::query_scalar(
         "SELECT count(*) FROM outbox event
@@ -101,46 +162,76 @@ async fn drain_what_is_there(database: &Database, stand: &Stand, writer: Option<
     )
     .fetch_one(&mut owner)
     .await?;
-    let kafka = stand.kafka();
-    payfleet::kafka::topics::ensure(&kafka, &payfleet::kafka::topics::declared(["stripe", "paypal", "bank"])).await?;
     let settings = relay::Settings { rotate_bytes: i64::MAX, rotate_ms: 86_400_000, ..relay::Settings::default() };
     let stop = CancellationToken::new();
-    let running = tokio::spawn(relay::run(settings, database.settings(), kafka, stop.clone()));
-    let drained = drain::drained_in(&mut owner, writer.as_deref(), Duration::from_secs(300)).await;
+    let running = tokio::spawn(relay::run(settings, database.settings(), topics.clone(), stop.clone()));
+    let drained = drain::drained_in(&mut owner, writer, Duration::from_secs(300)).await;
     stop.cancel();
     running.await??;
     owner.close().await?;
     Ok(rows as f64 / drained?.as_secs_f64())
 }
 
-/// In the outbox, by the server's own statistics.
-async fn dead_tuples(owner: &mut PgConnection) -> anyhow::Result<i64> {
-    sqlx::query("ANALYZE outbox").execute(&mut *owner).await?;
-    let dead = sqlx::query_scalar(
-        "SELECT coalesce(sum(n_dead_tup), 0)::bigint FROM pg_stat_user_tables WHERE relname ~ '^outbox_[0-9]+$'",
+async fn scars(owner: &mut PgConnection) -> anyhow::Result<Scars> {
+    let counted = sqlx::query_as(
+        "SELECT coalesce(sum((pgstattuple(relid)).dead_tuple_count), 0)::bigint, coalesce(sum(n_tup_upd + n_tup_del), 0)::bigint
+         FROM pg_stat_user_tables WHERE relname ~ '^outbox_[0-9]+$'",
     );
-    Ok(dead.fetch_one(owner).await?)
+    let (dead, updated_or_deleted) = counted.fetch_one(owner).await?;
+    Ok(Scars { dead, updated_or_deleted })
 }
 
-fn found(under: [Under; 3], dead: i64, scale: Scale) -> Found {
+impl Scars {
+    /// Dead rows of several rounds, each of which began with none; the server counts changes from its start.
+    fn add(&mut self, later: Self) {
+        self.dead += later.dead;
+        self.updated_or_deleted = later.updated_or_deleted;
+    }
+}
+
+fn found(under: [Under; KINDS.len()], scale: Scale) -> Found {
+    let scars = note(&under, scale);
     let [nothing, reader, writer] = under;
     let accounts = scale.users * CURRENCIES.len();
-    let row = |what: &str, who: &str, ours: Rates, limit: &Rates| Row {
+    let row = |what: String, ours: Rates, limit: &Rates, reach| Row {
         name: "P7",
-        measure: format!("{what} with a {who} held open, {accounts} accounts"),
+        measure: what,
         ours,
         limit: limit.clone(),
         against: "the same with nothing held".to_owned(),
         unit: "/s",
-        reach: Some(0.95),
+        reach,
     };
+    let ingress = |who: &str| format!("ingress with a {who} held open, {accounts} accounts");
+    let relay = |who: &str| format!("relay drain of {} events with a {who} held open", scale.backlog / 2);
+    let stated = "with a reader held open, a stated limit";
     Found {
         rows: vec![
-            row("ingress", "reader", reader.ingress, &nothing.ingress),
-            row("ingress", "writer", writer.ingress, &nothing.ingress),
-            row("relay", "reader", reader.relay, &nothing.relay),
-            row("relay", "writer", writer.relay, &nothing.relay),
+            row(ingress("reader"), reader.ingress, &nothing.ingress, Some(0.95)),
+            row(ingress("writer"), writer.ingress, &nothing.ingress, Some(0.95)),
+            row(relay("reader"), reader.relay, &nothing.relay, Some(0.95)),
+            row(relay("writer"), writer.relay, &nothing.relay, Some(0.95)),
+            row(format!("ingress, one hot account, {stated}"), reader.hot_account, &nothing.hot_account, None),
+            row(format!("due sweep, payments taken, {stated}"), reader.due_sweep, &nothing.due_sweep, None),
         ],
-        notes: vec![("P7", format!("dead tuples in the outbox afterwards: {dead}"))],
+        notes: vec![("P7", scars)],
     }
+}
+
+/// A row that was inserted and rolled back is dead without ever having been updated or deleted: that, and no more, is allowed.
+fn note(under: &[Under; KINDS.len()], scale: Scale) -> String {
+    let counted: Vec<String> = KINDS
+        .iter()
+        .zip(under)
+        .map(|(kind, under)| {
+            let Scars { dead, updated_or_deleted } = under.outbox;
+            format!("{kind:?} held: {dead} dead, {updated_or_deleted} updated or deleted")
+        })
+        .collect();
+    let only_rolled_back = under.iter().all(|under| under.outbox.updated_or_deleted == 0);
+    format!(
+        "tuples of the outbox while the transaction was open: {}; none but rolled-back inserts may be dead: {}",
+        counted.join("; "),
+        scale.judgement(only_rolled_back)
+    )
 }

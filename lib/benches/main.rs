@@ -31,8 +31,8 @@ use table::Table;
 #[derive(Debug, Parser)]
 #[command(name = "ratios")]
 struct Arguments {
-    /// Alternating rounds; fewer than 5 prove nothing.
-    #[arg(long, default_value_t = 5)]
+    /// Alternating rounds; with fewer than 5 nothing is judged.
+    #[arg(long, default_value_t = ROUNDS_TO_JUDGE)]
     rounds: usize,
     /// Small amounts and short rounds: for trying the bench itself.
     #[arg(long)]
@@ -64,7 +64,19 @@ pub struct Scale {
     pub users: usize,
 }
 
+/// Fewer alternating rounds prove nothing.
+const ROUNDS_TO_JUDGE: usize = 5;
+
 impl Scale {
+    /// Told of a bound that was held or not.
+    pub fn judgement(self, held: bool) -> &'static str {
+        match (self.rounds >= ROUNDS_TO_JUDGE, held) {
+            (false, _) => "not judged",
+            (true, true) => "reached",
+            (true, false) => "MISSED",
+        }
+    }
+
     fn of(arguments: &Arguments) -> Self {
         let rounds = arguments.rounds.max(1);
         if arguments.small {

@@ -21,13 +21,19 @@ pub struct Ingress {
 }
 
 impl Ingress {
-    /// Starts it on a free port; `credential` is asked for its balance until that is answered.
-    pub async fn start(stand: &Stand, database: &Database, credential: &str) -> anyhow::Result<Self> {
+    /// Starts it on a free port, with these settings besides; `credential` is asked for its balance until that is answered.
+    pub async fn start(
+        stand: &Stand,
+        database: &Database,
+        credential: &str,
+        settings: &[(&str, String)],
+    ) -> anyhow::Result<Self> {
         let port = TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
         let address = format!("127.0.0.1:{port}");
-        let log = stand.path().join("ingress.log");
+        let log = stand.path().join(format!("ingress-{port}.log"));
         let mut command = program(env!("CARGO_BIN_EXE_ingress"), stand, database).await?;
         command.env("PAYFLEET_INGRESS__LISTEN", &address).env("PAYFLEET_INGRESS__API_KEY_PEPPER", PEPPER);
+        command.envs(settings.iter().map(|(name, value)| (format!("PAYFLEET_INGRESS__{name}"), value)));
         let output = std::fs::File::create(&log)?;
         let child = command.stdout(output.try_clone()?).stderr(output).kill_on_drop(true).spawn().context("ingress")?;
         let mut ingress = Self { child, base: format!("http://{address}").parse()?, log };

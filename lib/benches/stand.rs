@@ -1,6 +1,7 @@
 //! The servers that everything is measured on, and a database for each part.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::Context;
 use payfleet::dev::servers::Directory;
@@ -8,6 +9,8 @@ use payfleet::dev::servers::kafka::Kafka;
 use payfleet::dev::servers::postgres::{Durability, Postgres};
 use payfleet::dev::servers::redis::Redis;
 use payfleet::{kafka, postgres};
+use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::client::DefaultClientContext;
 use sqlx::postgres::{PgConnectOptions, PgConnection};
 use sqlx::{ConnectOptions, Connection};
 use uuid::Uuid;
@@ -16,6 +19,8 @@ use super::say;
 
 /// Under which API keys are hashed, on this stand only.
 pub const PEPPER: &str = "a pepper of the benchmarks, and of nothing else";
+/// For an act of the broker's administration.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// The application's role, likewise.
 const PASSWORD: &str = "bench";
 
@@ -83,6 +88,23 @@ impl Stand {
     pub fn kafka(&self) -> kafka::Settings {
         let topic_prefix = format!("bench-{}.", Uuid::now_v7().simple());
         kafka::Settings { brokers: self.kafka.brokers(), topic_prefix, retention_ms: -1, ..kafka::Settings::default() }
+    }
+
+    /// Removes a measurement's topics, and what lies on them.
+    pub async fn forget(&self, topics: &kafka::Settings) -> anyhow::Result<()> {
+        let admin: AdminClient<DefaultClientContext> = topics.client().create()?;
+        let metadata = tokio::task::block_in_place(|| admin.inner().fetch_metadata(None, PATIENCE))?;
+        let names: Vec<&str> = metadata
+            .topics()
+            .iter()
+            .map(|topic| topic.name())
+            .filter(|name| name.starts_with(&topics.topic_prefix))
+            .collect();
+        let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
+        for deleted in admin.delete_topics(&names, &options).await? {
+            deleted.map_err(|(topic, code)| anyhow::anyhow!("topic {topic} was not deleted: {code}"))?;
+        }
+        Ok(())
     }
 
     /// Makes the database anew.

@@ -54,6 +54,7 @@ struct Line<'a> {
     unit: &'a str,
     ratio: f64,
     reach: Option<f64>,
+    judgement: Option<&'static str>,
     ours_rounds: &'a [f64],
     limit_rounds: &'a [f64],
 }
@@ -86,6 +87,7 @@ impl Table {
                 unit: row.unit,
                 ratio: row.ratio(),
                 reach: row.reach,
+                judgement: row.reach.map(|reach| self.scale.judgement(row.ratio() >= reach)),
                 ours_rounds: &row.ours.0,
                 limit_rounds: &row.limit.0,
             })
@@ -121,7 +123,7 @@ impl fmt::Display for Table {
         writeln!(f, "|---|---|---:|---:|---|---:|---:|---:|")?;
         for row in &self.rows {
             let reach = row.reach.map_or("–".to_owned(), |reach| {
-                format!("≥ {reach:.2}× {}", if row.ratio() >= reach { "reached" } else { "MISSED" })
+                format!("≥ {reach:.2}× {}", self.scale.judgement(row.ratio() >= reach))
             });
             let spread = row.ours.spread().max(row.limit.spread()) * 100.0;
             writeln!(
