@@ -14,6 +14,16 @@ use super::stand::{Database, PEPPER, Stand};
 /// How long a process may take until it serves.
 const READY: Duration = Duration::from_secs(30);
 
+/// What the adapters must know besides secrets; no gateway is ever called.
+const GATEWAYS: [(&str, &str); 6] = [
+    ("PAYPAL__CLIENT_ID", "bench"),
+    ("PAYPAL__WEBHOOK_ID", "WH-BENCH"),
+    ("BANK__USERNAME", "bench"),
+    ("BANK__ACCOUNT_IBAN", "DE89370400440532013000"),
+    ("BANK__ACCOUNT_OWNER", "Bench"),
+    ("BANK__ACCOUNT_BIC", "COBADEFFXXX"),
+];
+
 pub struct Ingress {
     child: Child,
     pub base: payfleet::load::Base,
@@ -80,6 +90,7 @@ async fn program(path: &str, stand: &Stand, database: &Database) -> anyhow::Resu
         .stdin(Stdio::null())
         .envs(secrets.variables().filter(|(name, _)| !name.contains("APP_PASSWORD") && !name.contains("PEPPER")))
         .env("PAYFLEET_ENV", "dev")
+        .envs(GATEWAYS.map(|(name, value)| (format!("PAYFLEET_GATEWAYS__{name}"), value)))
         .env("PAYFLEET_PROCESS__ADMIN_LISTEN", "127.0.0.1:0")
         .env("PAYFLEET_PROCESS__RUN_DIR", run_dir)
         .env("PAYFLEET_POSTGRES__URL", &database.app_url)
