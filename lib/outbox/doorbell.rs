@@ -25,8 +25,8 @@ pub const CHANNEL: &str = "payfleet_commits";
 /// The shortest time between two rings of one process.
 const QUIET: Duration = Duration::from_millis(1);
 
-/// A ring that takes longer is as good as lost: listeners have polled by then.
-const RING_LIMIT: Duration = Duration::from_secs(6);
+/// How long a ring may take; then its connection is given up.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How long to wait before connecting again.
 const RECONNECT: Duration = Duration::from_millis(200);
@@ -76,7 +76,7 @@ impl Ringer {
                 tokio::time::sleep_until(began + QUIET).await;
             }
             self.began = Some(Instant::now());
-            if let Err(error) = postgres::within(RING_LIMIT, self.ring()).await {
+            if let Err(error) = postgres::within(PATIENCE, self.ring()).await {
                 tracing::warn!(%error, "the doorbell did not ring; listeners find the rows by polling");
                 metrics::counter!("payfleet_outbox_rings_lost_total").increment(1);
                 self.connection = None;
@@ -88,10 +88,11 @@ impl Ringer {
             }
         }
         if let Some(connection) = self.connection.take() {
-            connection.close().await.ok();
+            tokio::time::timeout(PATIENCE, connection.close()).await.ok();
         }
     }
 
+    /// A server that vanished without a word must not keep the bell silent.
     async fn ring(&mut self) -> Result<(), sqlx::Error> {
         if self.connection.is_none() {
             self.connection = Some(connect(&self.postgres).await?);

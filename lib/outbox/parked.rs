@@ -113,6 +113,25 @@ pub async fn due(connection: &mut PgConnection, lanes: &[i16]) -> Result<Vec<(i1
     Ok(rows.into_iter().map(|row| (row.lane, Pair { aggregate: row.aggregate, topic: row.topic })).collect())
 }
 
+/// Puts off the rows of a topic that are to be sent again now.
+pub async fn put_off(
+    connection: &mut PgConnection,
+    lanes: &[i16],
+    topic: &str,
+    wait: Duration,
+) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE parked SET retry_at = clock_timestamp() + $3::bigint * interval '1 millisecond'
+         WHERE lane = ANY ($1) AND topic = $2 AND retry_at <= clock_timestamp()",
+        lanes,
+        topic,
+        wait.as_millis() as i64
+    )
+    .execute(connection)
+    .await?;
+    Ok(())
+}
+
 /// The first rows of a pair, in order.
 pub async fn rows_of(connection: &mut PgConnection, pair: &Pair, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
     sqlx::query_as!(

@@ -45,6 +45,18 @@ impl Snapshot {
         xid < self.0.xmax && (xid < self.0.xmin || self.0.running.binary_search(&xid).is_err())
     }
 
+    /// As if this transaction had been running still.
+    pub fn without(&self, xid: u64) -> Self {
+        let mut running = self.0.running.clone();
+        // What the snapshot does not see above its xmax goes on unseen.
+        running.extend(self.0.xmax..xid);
+        if let Err(place) = running.binary_search(&xid) {
+            running.insert(place, xid);
+        }
+        let (xmin, xmax) = (self.0.xmin.min(xid), self.0.xmax.max(xid + 1));
+        Self(Arc::new(Parts { xmin, xmax, running }))
+    }
+
     /// Was this one taken before the other, so that moving from this to the other is moving forward?
     pub fn is_before(&self, other: &Self) -> bool {
         other.sees_all_of(self) && !self.sees_all_of(other)
@@ -131,6 +143,17 @@ mod tests {
     fn a_transaction_that_ended_moves_the_snapshot_forward() {
         let (earlier, later) = (snapshot("10:20:10,14"), snapshot("14:20:14"));
         assert!(earlier.is_before(&later) && !later.is_before(&earlier) && !earlier.is_before(&earlier));
+    }
+
+    #[test]
+    fn a_snapshot_without_a_transaction_sees_all_that_it_saw_but_that() {
+        for xid in [3, 12, 14, 20, 23] {
+            let (taken, without) = (snapshot("10:20:10,14"), snapshot("10:20:10,14").without(xid));
+            assert_eq!(without.to_string().parse(), Ok(without.clone()), "{xid}");
+            for other in 1..30 {
+                assert_eq!(without.sees(other), taken.sees(other) && other != xid, "{xid}: {other}");
+            }
+        }
     }
 
     /// A history: at each step a transaction begins, or one that runs ends. Snapshots as Postgres takes them in between.

@@ -51,6 +51,15 @@ pub async fn after(connection: &mut PgConnection, from: &Snapshot, limit: i64) -
     Ok(ticks)
 }
 
+/// Where the slice after a cursor ends: at the last of these ticks that makes about so many rows, at the next one in any case.
+pub fn slice_end<'a>(ticks: &'a [Tick], from: &Snapshot, rows: i64) -> Option<&'a Snapshot> {
+    let first = ticks.partition_point(|tick| !from.is_before(&tick.snapshot));
+    let later = ticks.get(first..)?;
+    let until = later.first()?.written.saturating_add(rows);
+    let within = later.partition_point(|tick| tick.written <= until).max(1);
+    later.get(within - 1).map(|tick| &tick.snapshot)
+}
+
 /// Deletes the ticks that every stored cursor has passed, from transaction `low` on, and gives the value for the next call: entries
 /// below it were deleted before and may still stand in the index.
 pub async fn trim(connection: &mut PgConnection, low: u64) -> Result<u64, sqlx::Error> {
@@ -67,4 +76,22 @@ pub async fn trim(connection: &mut PgConnection, low: u64) -> Result<u64, sqlx::
     .execute(connection)
     .await?;
     Ok(until)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_slice_ends_at_the_last_tick_within_its_rows_and_is_never_empty_of_ticks() {
+        let snapshot = |xmax: u64| format!("{xmax}:{xmax}:").parse::<Snapshot>().unwrap();
+        let ticks: Vec<Tick> = [(10, 100), (20, 150), (30, 190), (40, 900)]
+            .map(|(xmax, written)| Tick { snapshot: snapshot(xmax), written })
+            .into();
+        let end = |from: u64, rows| slice_end(&ticks, &snapshot(from), rows).map(Snapshot::xmax);
+        assert_eq!(end(5, 90), Some(30));
+        assert_eq!(end(10, 10), Some(20));
+        assert_eq!(end(30, 10), Some(40), "however many rows there are up to the next tick");
+        assert_eq!((end(40, 10), end(50, 10)), (None, None));
+    }
 }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgListener;
+use sqlx::postgres::{PgListener, PgNotification};
 use tokio::sync::Notify;
 
 use crate::outbox::{doorbell, lanes};
@@ -13,6 +13,12 @@ use crate::postgres;
 
 /// How long to wait before listening again.
 const RECONNECT: Duration = Duration::from_millis(500);
+
+/// After so long without a sound it is asked whether the server is still there …
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// … which has to answer within this.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Clone, Default, Debug)]
 pub struct Ear {
@@ -34,18 +40,35 @@ impl Ear {
     }
 
     async fn hear(&self, postgres: &postgres::Settings) -> Result<(), sqlx::Error> {
-        let single = postgres::Settings { pool: 1, ..postgres.clone() };
-        let mut listener = PgListener::connect_with(&single.lazy_pool("relay listening")?).await?;
-        listener.listen_all([doorbell::CHANNEL, lanes::CHANNEL]).await?;
+        let mut listener = in_time(listener(postgres)).await?;
         // Whatever happened before is unheard of.
         self.rung.notify_one();
         self.changed.notify_one();
-        while let Some(notification) = listener.try_recv().await? {
-            match notification.channel() {
-                doorbell::CHANNEL => self.rung.notify_one(),
-                _ => self.changed.notify_one(),
+        loop {
+            let Ok(heard) = tokio::time::timeout(SILENCE, listener.try_recv()).await else {
+                // Is it silent because nothing happens, or because nobody is there any more?
+                in_time(sqlx::query("SELECT").execute(&mut listener)).await?;
+                continue;
+            };
+            match heard?.as_ref().map(PgNotification::channel) {
+                Some(doorbell::CHANNEL) => self.rung.notify_one(),
+                Some(_) => self.changed.notify_one(),
+                None => return Ok(()),
             }
         }
-        Ok(())
+    }
+}
+
+async fn listener(postgres: &postgres::Settings) -> Result<PgListener, sqlx::Error> {
+    let single = postgres::Settings { pool: 1, ..postgres.clone() };
+    let mut listener = PgListener::connect_with(&single.lazy_pool("relay listening")?).await?;
+    listener.listen_all([doorbell::CHANNEL, lanes::CHANNEL]).await?;
+    Ok(listener)
+}
+
+async fn in_time<T>(asked: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(PATIENCE, asked).await {
+        Ok(answer) => answer,
+        Err(_) => Err(sqlx::Error::Io(std::io::ErrorKind::TimedOut.into())),
     }
 }

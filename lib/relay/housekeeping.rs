@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::Settings;
 use super::membership::Seen;
-use crate::outbox::history::History;
+use crate::outbox::history::{self, History};
 use crate::outbox::ring::{self, Rotation, Truncation};
 use crate::outbox::{checkpoint, lanes, ticks};
 use crate::postgres;
@@ -31,7 +31,8 @@ const TRIM: Duration = Duration::from_secs(10);
 
 struct House<'a> {
     settings: &'a Settings,
-    history: History,
+    /// Of the connection at hand: cursors are judged by it.
+    history: Option<History>,
     busy_until: [Option<Instant>; ring::SLOTS as usize],
     /// Since when the ring should have moved on.
     blocked_since: Option<Instant>,
@@ -46,13 +47,12 @@ pub async fn keep(
     settings: &Settings,
     postgres: &postgres::Settings,
     relay: Uuid,
-    history: History,
     seen: watch::Receiver<Option<Seen>>,
 ) {
     let now = Instant::now();
     let mut house = House {
         settings,
-        history,
+        history: None,
         busy_until: [None; ring::SLOTS as usize],
         blocked_since: None,
         ring_at: now,
@@ -68,6 +68,7 @@ pub async fn keep(
         let ours = seen.borrow().as_ref().is_some_and(|seen| seen.view.of(relay).any(|held| held.lane == FIRST_LANE));
         if !ours {
             connection = None;
+            house.leave();
             continue;
         }
         if let Err(error) = house.round(&mut connection, postgres).await {
@@ -78,6 +79,13 @@ pub async fn keep(
 }
 
 impl House<'_> {
+    /// Another relay keeps house from here on, and tells how the house is.
+    fn leave(&mut self) {
+        self.blocked_since = None;
+        metrics::gauge!("payfleet_outbox_rotation_blocked_seconds").set(0.0);
+        metrics::gauge!("payfleet_outbox_slot_bytes").set(0.0);
+    }
+
     async fn round(
         &mut self,
         connection: &mut Option<PgConnection>,
@@ -86,6 +94,7 @@ impl House<'_> {
         if connection.is_none() {
             let mut fresh = postgres.connect("relay housekeeping").await?;
             checkpoint::prepare(&mut fresh).await?;
+            self.history = Some(history::here(&mut fresh).await?.0);
             *connection = Some(fresh);
         }
         let Some(connection) = connection.as_mut() else { return Ok(()) };
@@ -105,13 +114,14 @@ impl House<'_> {
 
     /// Empties what is passed first, so that there is somewhere to go on to.
     async fn turn_the_ring(&mut self, connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+        let Some(history) = self.history else { return Ok(()) };
         for slot in ring::behind(connection).await? {
             let busy = &mut self.busy_until[slot as usize];
             if busy.is_some_and(|until| Instant::now() < until) {
                 continue;
             }
             *busy = None;
-            match ring::truncate(connection, slot, self.history).await? {
+            match ring::truncate(connection, slot, history).await? {
                 Truncation::Done => {
                     tracing::info!(slot, "truncated a slot of the outbox");
                     metrics::counter!("payfleet_outbox_truncations_total").increment(1);
@@ -143,5 +153,11 @@ impl House<'_> {
         let blocked = self.blocked_since.map_or(0.0, |since| since.elapsed().as_secs_f64());
         metrics::gauge!("payfleet_outbox_rotation_blocked_seconds").set(blocked);
         Ok(())
+    }
+}
+
+impl Drop for House<'_> {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

@@ -18,12 +18,17 @@ use rdkafka::types::RDKafkaErrorCode;
 use time::OffsetDateTime;
 use tokio::time::Instant;
 
+use super::closed::Closed;
 use super::page::Page;
+use super::poison::Sieve;
 use super::refusal;
 use crate::outbox::checkpoint::Progress;
+use crate::outbox::delta::Row;
 use crate::outbox::lanes::Held;
 use crate::outbox::parked::{Pair, Parking};
 use crate::outbox::position::Position;
+use crate::outbox::snapshot::Snapshot;
+use crate::outbox::ticks::{self, Tick};
 use crate::service::retry::Waits;
 
 /// A cursor older than this may have a backlog before it that is better read in slices.
@@ -74,6 +79,8 @@ pub struct Lane {
     pub fresh_at: Option<Instant>,
     /// Pairs whose rows are set aside.
     pub parked: HashSet<Pair>,
+    /// Pairs that will be, once the pages on their way have passed.
+    pub ahead: HashSet<Pair>,
     /// Parked pairs that are to be sent again.
     pub replays: VecDeque<Pair>,
     /// To be stored with the next checkpoint.
@@ -84,6 +91,10 @@ pub struct Lane {
     pub leaving_since: Option<Instant>,
     /// Pages that were read but not handed to the producer yet.
     pub queued: usize,
+    /// When the oldest row was written that has to be read again, or is sent singly.
+    behind_since: Option<OffsetDateTime>,
+    /// The next ticks of its backlog that were fetched, in order; lanes that are about as far share them.
+    pub ticks: Arc<[Tick]>,
 }
 
 /// Why a lane cannot go on as it did.
@@ -106,13 +117,35 @@ impl Lane {
             mode: Mode::Pipelined,
             fresh_at: None,
             parked,
+            ahead: HashSet::new(),
             replays: VecDeque::new(),
             parkings: Vec::new(),
             unstored_rows: 0,
             waits: Waits::for_infrastructure(),
             leaving_since: None,
             queued: 0,
+            behind_since: None,
+            ticks: Arc::default(),
         }
+    }
+
+    /// Is there room for more of its rows?
+    pub fn is_readable(&self, flight_rows: usize) -> bool {
+        let has_room = match self.mode {
+            // One page ahead of what the producer has taken, so that reading and sending overlap. Parked rows that are to be sent again
+            // wait until nothing is on its way.
+            Mode::Pipelined => self.replays.is_empty() && self.queued <= 1 && self.rows_in_flight() < flight_rows,
+            // They come after it.
+            Mode::Singly { .. } => self.rows_in_flight() == 0,
+            Mode::Resting { .. } | Mode::Handed => false,
+        };
+        has_room && self.leaving_since.is_none()
+    }
+
+    /// Splits what was read into what is sent and what is set aside.
+    pub fn sift(&mut self, rows: Vec<Row>, closed: &Closed, limit: usize) -> (Vec<Row>, Vec<Parking>) {
+        let (parked, ahead) = (&self.parked, &mut self.ahead);
+        Sieve { lane: self.held.lane, parked, ahead, closed, limit }.sift(rows)
     }
 
     /// Rows that are sent and not acknowledged.
@@ -124,9 +157,15 @@ impl Lane {
         self.flight.iter().map(|flight| flight.bytes).sum()
     }
 
-    /// When the oldest row on its way was written.
-    pub fn oldest_in_flight(&self) -> Option<OffsetDateTime> {
-        self.flight.iter().find_map(|flight| flight.oldest)
+    /// When the oldest row was written that is known and not acknowledged.
+    pub fn oldest(&self) -> Option<OffsetDateTime> {
+        self.flight.iter().find_map(|flight| flight.oldest).or(self.behind_since)
+    }
+
+    /// Its rows, the oldest of them this old, or its parked ones are sent by a task.
+    pub fn hand_out(&mut self, oldest: Option<OffsetDateTime>) {
+        self.mode = Mode::Handed;
+        self.behind_since = oldest.or(self.behind_since);
     }
 
     /// Everything read is acknowledged and stored.
@@ -137,6 +176,11 @@ impl Lane {
     /// Is the cursor of the present, so that a look finds only what has just been written?
     pub fn is_fresh(&self, now: Instant) -> bool {
         self.read.to.is_none() && self.fresh_at.is_some_and(|at| now.duration_since(at) < FRESH)
+    }
+
+    /// Where its next slice ends, of about so many rows of the outbox.
+    pub fn slice_end(&self, rows: i64) -> Option<&Snapshot> {
+        ticks::slice_end(&self.ticks, &self.read.from, rows)
     }
 
     /// A page was read that ends at `end`; its rows go out with `page`.
@@ -180,8 +224,23 @@ impl Lane {
     /// So many rows are behind us, these of them set aside.
     pub fn passed(&mut self, end: Position, rows: usize, parkings: Vec<Parking>) {
         self.acked = end;
+        self.behind_since = None;
         self.unstored_rows += (rows + parkings.len()) as u64;
+        for pair in parkings.iter().map(|parking| Pair::of(&parking.row)) {
+            self.ahead.remove(&pair);
+            self.parked.insert(pair);
+        }
         self.parkings.extend(parkings);
+    }
+
+    /// Rows up to `reached` are behind us, the rest of what a task was given is not.
+    pub fn interrupted(&mut self, reached: Option<Position>, rows: usize, parkings: Vec<Parking>) {
+        let oldest = self.oldest();
+        if let Some(reached) = reached {
+            self.passed(reached, rows, parkings);
+        }
+        self.behind_since = oldest;
+        self.rewind();
     }
 
     /// The first page that failed.
@@ -199,7 +258,9 @@ impl Lane {
 
     /// Forgets everything that is not acknowledged; it will be read again.
     pub fn rewind(&mut self) {
+        self.behind_since = self.oldest();
         self.flight.clear();
+        self.ahead.clear();
         self.queued = 0;
         self.read = self.acked.clone();
         self.fresh_at = None;
@@ -245,5 +306,95 @@ impl Lane {
         self.stored_at = Instant::now();
         self.unstored_rows = 0;
         self.parkings.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn row(id: i64, payload: usize) -> Row {
+        Row {
+            id,
+            aggregate: Uuid::nil(),
+            seq: id,
+            topic: "payments.events".into(),
+            kind: "k".into(),
+            traceparent: None,
+            payload: vec![b'x'; payload],
+            at: OffsetDateTime::from_unix_timestamp(id).unwrap(),
+        }
+    }
+
+    fn lane() -> Lane {
+        Lane::new(Held { lane: 3, epoch: 1 }, Position::beginning(), HashSet::new())
+    }
+
+    fn at(last_id: i64) -> Position {
+        Position { last_id, ..Position::beginning() }
+    }
+
+    /// A page of these rows goes out, as it does when it was read.
+    fn send(lane: &mut Lane, rows: Vec<Row>, limit: usize) -> Arc<Page> {
+        let end = at(rows.last().unwrap().id);
+        let oldest = rows.first().map(|row| row.at);
+        let (sent, aside) = lane.sift(rows, &Closed::default(), limit);
+        let page = Page::new(sent.len(), Arc::default());
+        lane.sent(page.clone(), end, sent.len(), 0, oldest, aside);
+        page
+    }
+
+    #[test]
+    fn only_what_was_acknowledged_is_stored() {
+        let mut lane = lane();
+        let first = send(&mut lane, vec![row(1, 1)], 1_000_000);
+        send(&mut lane, vec![row(2, 1)], 1_000_000);
+        first.answer(Ok(()));
+        assert_eq!(lane.collect(), 1);
+        let progress = lane.progress(Duration::ZERO).unwrap();
+        assert_eq!((progress.position, lane.read.last_id), (at(1), 2));
+    }
+
+    #[test]
+    fn a_lane_that_sends_singly_goes_on_although_a_parked_pair_is_to_be_sent_again() {
+        let mut lane = lane();
+        lane.replays.push_back(Pair::of(&row(1, 1)));
+        lane.mode = Mode::Singly { rows: 7 };
+        assert!(lane.is_readable(10));
+        lane.mode = Mode::Pipelined;
+        assert!(!lane.is_readable(10), "what is on its way comes to its end first");
+        lane.replays.clear();
+        assert!(lane.is_readable(10));
+    }
+
+    #[test]
+    fn a_pair_is_held_back_from_its_poison_on_and_not_before_although_the_page_was_read_twice() {
+        let mut lane = lane();
+        let page = || vec![row(1, 1), row(2, 5_000)];
+        send(&mut lane, page(), 2_000);
+        lane.rewind();
+        let again = send(&mut lane, page(), 2_000);
+        assert_eq!(lane.rows_in_flight(), 1, "the row before the poison is sent");
+        again.answer(Ok(()));
+        lane.collect();
+        assert_eq!(lane.parkings().iter().map(|parking| parking.row.id).collect::<Vec<_>>(), [2]);
+        assert!(lane.parked.contains(&Pair::of(&row(1, 1))));
+    }
+
+    #[test]
+    fn a_lane_is_as_old_as_its_oldest_row_that_was_not_acknowledged_whatever_has_become_of_it() {
+        let mut lane = lane();
+        send(&mut lane, vec![row(5, 1), row(6, 1)], 1_000_000);
+        lane.rewind();
+        lane.rest(Failure { code: RDKafkaErrorCode::MessageSizeTooLarge, rows: 2 }, Instant::now());
+        assert_eq!(lane.oldest(), Some(row(5, 1).at), "resting");
+        lane.hand_out(Some(row(5, 1).at));
+        assert_eq!(lane.oldest(), Some(row(5, 1).at), "sent singly");
+        lane.interrupted(None, 0, Vec::new());
+        assert_eq!(lane.oldest(), Some(row(5, 1).at), "interrupted");
+        lane.passed(at(6), 2, Vec::new());
+        assert_eq!(lane.oldest(), None);
     }
 }

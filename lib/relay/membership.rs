@@ -32,24 +32,31 @@ pub async fn keep(
     changed: Arc<Notify>,
     seen: watch::Sender<Option<Seen>>,
 ) -> Error {
+    // A server that vanished without a word would be waited for as long as TCP likes; the lease is over sooner.
     let (lease, heartbeat) = (Duration::from_millis(settings.lease_ms), Duration::from_millis(settings.heartbeat_ms));
     let mut beaten_at = None::<Instant>;
     loop {
         let at = Instant::now();
-        if beaten_at.is_none_or(|beaten| beaten.elapsed() >= heartbeat) {
-            match lanes::beat(&mut connection, relay).await {
-                Ok(true) => beaten_at = Some(at),
-                Ok(false) => return Error::NoMember,
-                Err(error) => return Error::Postgres(error),
+        let beats = beaten_at.is_none_or(|beaten| beaten.elapsed() >= heartbeat);
+        match tokio::time::timeout(lease, once(&mut connection, relay, lease, beats)).await {
+            Ok(Ok(view)) => {
+                beaten_at = if beats { Some(at) } else { beaten_at };
+                seen.send_replace(beaten_at.map(|beaten_at| Seen { view, at, beaten_at }));
             }
+            Ok(Err(error)) => return error,
+            Err(_) => return Error::LeaseLost,
         }
-        match lanes::look(&mut connection, lease).await {
-            Ok(view) => seen.send_replace(beaten_at.map(|beaten_at| Seen { view, at, beaten_at })),
-            Err(error) => return Error::Postgres(error),
-        };
         tokio::select! {
             () = tokio::time::sleep(Duration::from_millis(settings.watch_ms)) => {}
             () = changed.notified() => {}
         }
     }
+}
+
+/// A heartbeat if it is time, and a look.
+async fn once(connection: &mut PgConnection, relay: Uuid, lease: Duration, beats: bool) -> Result<View, Error> {
+    if beats && !lanes::beat(connection, relay).await? {
+        return Err(Error::NoMember);
+    }
+    Ok(lanes::look(connection, lease).await?)
 }

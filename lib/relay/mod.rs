@@ -11,6 +11,7 @@
 //! again. A relay that was only frozen may go on sending for a moment: harmless, because its stream is gapless from a start at or below
 //! the stored cursor, and its checkpoints are refused.
 
+mod closed;
 mod drain;
 mod ear;
 mod housekeeping;
@@ -106,11 +107,10 @@ async fn one_session(
     let (session, membership) = opening.await.map_err(|_| Error::LeaseLost)??;
     waits.reset();
     let (told, seen) = watch::channel(None);
-    let history = session.history;
     let mut drain = drain::Drain::new(settings.clone(), kafka.clone(), session, ear.clone(), seen.clone());
     tokio::select! {
         result = drain.run(stop) => result,
         error = membership::keep(membership, relay, settings.clone(), ear.changed.clone(), told) => Err(error),
-        () = housekeeping::keep(settings, postgres, relay, history, seen) => Err(Error::NoMember),
+        () = housekeeping::keep(settings, postgres, relay, seen) => Err(Error::NoMember),
     }
 }

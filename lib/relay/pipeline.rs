@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::KafkaResult;
-use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -21,6 +20,7 @@ use crate::domain::lane::LANES;
 use crate::kafka::Settings;
 use crate::kafka::producer::{NotQueued, Outgoing, Producer};
 use crate::outbox::delta::Row;
+use crate::service::planted::{self, Bug};
 
 /// A broker forgets a producer that was silent for a day; a gate unused for this long is opened anew.
 const GATE_LASTS: Duration = Duration::from_secs(3_600);
@@ -32,11 +32,13 @@ pub struct Outbound {
     pub page: Arc<Page>,
     /// Rows before this one were handed over.
     next: usize,
+    /// Rows before this one were looked at for gates, with these topics.
+    checked: usize,
+    topics: Vec<usize>,
     /// Rows that went ahead to open a gate, and are not known to have arrived yet.
     openers: Vec<Opener>,
     /// All rows that went ahead.
     ahead: Vec<usize>,
-    gates_checked: bool,
 }
 
 struct Opener {
@@ -46,7 +48,8 @@ struct Opener {
 
 impl Outbound {
     pub fn new(lane: i16, rows: Vec<Row>, page: Arc<Page>) -> Self {
-        Self { lane, rows, page, next: 0, openers: Vec::new(), ahead: Vec::new(), gates_checked: false }
+        let (topics, openers, ahead) = (Vec::new(), Vec::new(), Vec::new());
+        Self { lane, rows, page, next: 0, checked: 0, topics, openers, ahead }
     }
 }
 
@@ -55,7 +58,7 @@ impl Outbound {
 pub enum Pumped {
     /// Everything was handed over.
     All,
-    /// For acknowledgements; they ring.
+    /// For answers; they ring.
     Opening,
     /// For room in the producer's queue; look again in a moment.
     Full,
@@ -72,6 +75,8 @@ pub struct Pipeline {
     producer: Producer<Arc<Page>>,
     topics: Vec<Topic>,
     queue: VecDeque<Outbound>,
+    /// Pages that were handed over and are not delivered yet.
+    handed_over: Vec<(i16, Arc<Page>)>,
     writer: Writer,
     settings: Settings,
     settled: Arc<Notify>,
@@ -84,6 +89,7 @@ impl Pipeline {
             producer: Producer::new(settings, client)?,
             topics: Vec::new(),
             queue: VecDeque::new(),
+            handed_over: Vec::new(),
             writer: Writer::new(incarnation),
             settings: settings.clone(),
             settled,
@@ -97,37 +103,62 @@ impl Pipeline {
     /// Drops what waits here of lanes that are not ours any more.
     pub fn retain(&mut self, ours: impl Fn(i16) -> bool) {
         self.queue.retain(|outbound| ours(outbound.lane));
+        self.handed_over.retain(|(lane, _)| ours(*lane));
     }
 
     /// Hands over as much as can be. Gives what it waits for, and the lanes of the pages that are handed over completely.
+    ///
+    /// Behind a refusal nothing more is fed: not every refusal ends the producer, and what follows a record must not arrive before it.
     pub fn pump(&mut self) -> (Pumped, Vec<i16>) {
+        self.handed_over.retain(|(_, page)| !page.is_delivered());
+        if self.is_spoilt() {
+            return (Pumped::Opening, Vec::new());
+        }
         let mut waiting = VecDeque::new();
         let (mut state, mut done) = (Pumped::All, Vec::new());
         while let Some(mut outbound) = self.queue.pop_front() {
             // A page never overtakes an earlier one of its lane.
             let behind = waiting.iter().any(|earlier: &Outbound| earlier.lane == outbound.lane);
-            if behind || state == Pumped::Full || !self.gates_are_open(&mut outbound) {
-                waiting.push_back(outbound);
-                state = if state == Pumped::Full { state } else { Pumped::Opening };
+            let reached = match state {
+                Pumped::Full => Pumped::Full,
+                _ if behind => Pumped::Opening,
+                _ => self.advance(&mut outbound),
+            };
+            if reached == Pumped::All {
+                done.push(outbound.lane);
+                self.handed_over.push((outbound.lane, outbound.page));
                 continue;
             }
-            if self.hand_over(&mut outbound) {
-                done.push(outbound.lane);
-            } else {
-                waiting.push_back(outbound);
-                state = Pumped::Full;
-            }
+            waiting.push_back(outbound);
+            state = if state == Pumped::Full { state } else { reached };
         }
         self.queue = waiting;
         (state, done)
     }
 
-    /// Opens the gates of the page's topics where they are closed; true when all of them are open.
-    fn gates_are_open(&mut self, outbound: &mut Outbound) -> bool {
-        if !outbound.gates_checked {
-            outbound.gates_checked = true;
-            self.send_openers(outbound);
+    fn is_spoilt(&self) -> bool {
+        self.handed_over.iter().any(|(_, page)| page.refusal().is_some())
+            && !planted::is(Bug::FollowersPassARefusedRecord)
+    }
+
+    /// Takes a page as far as it can go; [`Pumped::All`]: it is handed over. One that was refused stays, and keeps back those behind it.
+    fn advance(&mut self, outbound: &mut Outbound) -> Pumped {
+        if !self.send_openers(outbound) {
+            return Pumped::Full;
         }
+        if !self.gates_are_open(outbound) || outbound.page.refusal().is_some() {
+            return Pumped::Opening;
+        }
+        let taken = self.hand_over(outbound);
+        match outbound.page.refusal() {
+            Some(_) => Pumped::Opening,
+            None if taken => Pumped::All,
+            None => Pumped::Full,
+        }
+    }
+
+    /// Takes in what became of the rows that went ahead; true when all gates of the page's topics are open.
+    fn gates_are_open(&mut self, outbound: &mut Outbound) -> bool {
         let (lane, now) = (outbound.lane as usize, Instant::now());
         let topics = &mut self.topics;
         let page = &outbound.page;
@@ -146,33 +177,34 @@ impl Pipeline {
         outbound.openers.is_empty()
     }
 
-    fn send_openers(&mut self, outbound: &mut Outbound) {
+    /// Sends the first row of each topic whose gate is closed. False: the producer's queue is full.
+    fn send_openers(&mut self, outbound: &mut Outbound) -> bool {
         let (lane, now) = (outbound.lane as usize, Instant::now());
-        let mut seen: Vec<usize> = Vec::new();
-        for index in 0..outbound.rows.len() {
+        while outbound.checked < outbound.rows.len() {
+            let index = outbound.checked;
             let topic = self.topic_of(&outbound.rows[index]);
-            if seen.contains(&topic) {
-                continue;
+            if !outbound.topics.contains(&topic) {
+                let gate = &mut self.topics[topic].open_since[lane];
+                if gate.is_some_and(|since| now.duration_since(since) < GATE_LASTS) {
+                    *gate = Some(now);
+                } else {
+                    let arrived = Page::new(1, self.settled.clone());
+                    match self.send(outbound.lane, topic, &outbound.rows[index], arrived.clone()) {
+                        Ok(()) => {}
+                        Err(NotQueued::Full) => return false,
+                        Err(NotQueued::Refused(code)) => arrived.answer(Err(code)),
+                    }
+                    outbound.openers.push(Opener { topic, arrived });
+                    outbound.ahead.push(index);
+                }
+                outbound.topics.push(topic);
             }
-            seen.push(topic);
-            let gate = &mut self.topics[topic].open_since[lane];
-            if gate.is_some_and(|since| now.duration_since(since) < GATE_LASTS) {
-                *gate = Some(now);
-                continue;
-            }
-            let arrived = Page::new(1, self.settled.clone());
-            let sent = self.send(outbound.lane, topic, &outbound.rows[index], arrived.clone());
-            match sent {
-                Ok(()) => {}
-                Err(NotQueued::Full) => arrived.answer(Err(RDKafkaErrorCode::QueueFull)),
-                Err(NotQueued::Refused(code)) => arrived.answer(Err(code)),
-            }
-            outbound.openers.push(Opener { topic, arrived });
-            outbound.ahead.push(index);
+            outbound.checked += 1;
         }
+        true
     }
 
-    /// False: the producer's queue is full.
+    /// False: the producer's queue is full. A refusal ends it.
     fn hand_over(&mut self, outbound: &mut Outbound) -> bool {
         while outbound.next < outbound.rows.len() && outbound.page.refusal().is_none() {
             let index = outbound.next;
@@ -209,5 +241,102 @@ impl Pipeline {
         let on_brokers = self.settings.topic(&row.topic);
         self.topics.push(Topic { name: row.topic.clone(), on_brokers, open_since: [None; LANES as usize] });
         self.topics.len() - 1
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::types::RDKafkaErrorCode;
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const LIMIT: usize = 2_000;
+
+    /// Nobody answers it: only what the producer itself refuses comes back.
+    fn pipeline() -> Pipeline {
+        let settings = Settings { brokers: "127.0.0.1:1".into(), message_max_bytes: LIMIT, ..Settings::default() };
+        Pipeline::new(&settings, "test", 1, Arc::default()).unwrap()
+    }
+
+    fn page_of(lane: i16, topics: &[&str], bytes: usize) -> Outbound {
+        let row = |topic: &&str| Row {
+            id: 1,
+            aggregate: Uuid::nil(),
+            seq: 1,
+            topic: (*topic).to_owned(),
+            kind: "k".into(),
+            traceparent: None,
+            payload: vec![b'x'; bytes],
+            at: OffsetDateTime::UNIX_EPOCH,
+        };
+        Outbound::new(lane, topics.iter().map(row).collect(), Page::new(topics.len(), Arc::default()))
+    }
+
+    /// How many rows of the pages that wait here were given to the producer.
+    fn fed(pipeline: &Pipeline) -> Vec<usize> {
+        pipeline.queue.iter().map(|outbound| outbound.next.max(outbound.ahead.len())).collect()
+    }
+
+    fn open(pipeline: &mut Pipeline, topic: &str) {
+        let topic = pipeline.topic_of(&page_of(0, &[topic], 1).rows[0]);
+        pipeline.topics[topic].open_since = [Some(Instant::now()); LANES as usize];
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_lane_is_fed_behind_a_page_whose_opener_was_refused() {
+        let mut pipeline = pipeline();
+        let refused = page_of(3, &["a"], 2 * LIMIT);
+        let page = refused.page.clone();
+        pipeline.push(refused);
+        pipeline.push(page_of(3, &["b"], 10));
+        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]));
+        assert_eq!(page.refusal(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
+        assert_eq!(fed(&pipeline), [1, 0]);
+        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]), "nor at the next turn");
+        assert_eq!(fed(&pipeline), [1, 0]);
+    }
+
+    #[tokio::test]
+    async fn nothing_of_a_lane_is_fed_behind_a_page_that_was_refused_while_it_was_handed_over() {
+        let mut pipeline = pipeline();
+        open(&mut pipeline, "a");
+        open(&mut pipeline, "b");
+        pipeline.push(page_of(3, &["a", "b"], 2 * LIMIT));
+        pipeline.push(page_of(3, &["b"], 10));
+        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]));
+        assert_eq!(fed(&pipeline), [1, 0]);
+    }
+
+    #[tokio::test]
+    async fn nothing_is_fed_once_a_page_handed_over_before_comes_back_refused() {
+        let mut pipeline = pipeline();
+        open(&mut pipeline, "a");
+        let first = page_of(3, &["a"], 10);
+        let page = first.page.clone();
+        pipeline.push(first);
+        assert_eq!(pipeline.pump(), (Pumped::All, vec![3]));
+        page.answer(Err(RDKafkaErrorCode::UnknownTopic));
+        pipeline.push(page_of(3, &["a"], 10));
+        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]));
+        assert_eq!(fed(&pipeline), [0]);
+        // Another relay has the lane now: what became of its page is no concern of the others.
+        pipeline.retain(|lane| lane != 3);
+        pipeline.push(page_of(4, &["a"], 10));
+        assert_eq!(pipeline.pump(), (Pumped::All, vec![4]));
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_is_waited_for_and_refuses_nothing() {
+        let mut pipeline = pipeline();
+        open(&mut pipeline, "a");
+        let filling = page_of(0, &["a"], 1);
+        while pipeline.send(0, 0, &filling.rows[0], filling.page.clone()).is_ok() {}
+        let waiting = page_of(3, &["a", "b"], 1);
+        let page = waiting.page.clone();
+        pipeline.push(waiting);
+        assert_eq!(pipeline.pump(), (Pumped::Full, vec![]));
+        assert_eq!(page.refusal(), None);
     }
 }

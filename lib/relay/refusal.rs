@@ -5,7 +5,7 @@ use std::time::Duration;
 use rdkafka::types::RDKafkaErrorCode as Code;
 
 /// A topic that is missing or closed to us may be put right by somebody; parked records find out by themselves.
-const TOPIC_RETRY: Duration = Duration::from_secs(60);
+pub const TOPIC_RETRY: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Meaning {
@@ -15,13 +15,15 @@ pub enum Meaning {
     Permanent { retry_in: Option<Duration> },
 }
 
-/// A code that says nothing about the record is passing: setting aside what could have been sent is the worse mistake.
+/// A code that says nothing about the record is passing: setting aside what could have been sent is the worse mistake. So is one about
+/// its time, which is our clock's: it passes when the clock is put right.
 pub fn meaning(code: Code) -> Meaning {
     match code {
         Code::MessageSizeTooLarge
         | Code::InvalidMessageSize
         | Code::InvalidRecord
-        | Code::InvalidTimestamp
+        // Another record of its batch was at fault; sent singly, each shows whether it was.
+        | Code::InvalidDifferentRecord
         | Code::UnsupportedForMessageFormat
         | Code::PolicyViolation => Meaning::Permanent { retry_in: None },
         Code::UnknownTopic
@@ -31,6 +33,14 @@ pub fn meaning(code: Code) -> Meaning {
         | Code::TopicAuthorizationFailed => Meaning::Permanent { retry_in: Some(TOPIC_RETRY) },
         _ => Meaning::Passing,
     }
+}
+
+/// Whatever else goes to this topic is refused too. (A partition that is missing says nothing of the others.)
+pub fn closes_the_topic(code: Code) -> bool {
+    matches!(
+        code,
+        Code::UnknownTopic | Code::UnknownTopicOrPartition | Code::InvalidTopic | Code::TopicAuthorizationFailed
+    )
 }
 
 /// The record came back only because another one ended the producer.
@@ -45,10 +55,15 @@ mod tests {
     #[test]
     fn only_what_lies_with_a_record_or_its_topic_is_set_aside() {
         assert_eq!(meaning(Code::MessageSizeTooLarge), Meaning::Permanent { retry_in: None });
+        assert_eq!(meaning(Code::InvalidDifferentRecord), Meaning::Permanent { retry_in: None });
         assert_eq!(meaning(Code::UnknownTopic), Meaning::Permanent { retry_in: Some(TOPIC_RETRY) });
-        for passing in
-            [Code::BrokerTransportFailure, Code::NotEnoughReplicas, Code::OutOfOrderSequenceNumber, Code::Fatal]
-        {
+        for passing in [
+            Code::BrokerTransportFailure,
+            Code::NotEnoughReplicas,
+            Code::OutOfOrderSequenceNumber,
+            Code::InvalidTimestamp,
+            Code::Fatal,
+        ] {
             assert_eq!(meaning(passing), Meaning::Passing, "{passing}");
         }
     }

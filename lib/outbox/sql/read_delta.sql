@@ -2,7 +2,8 @@
 --
 -- A lane's span begins at `earlier`: rows of transactions that were running then and have ended since (`late`), and of those that began
 -- since. It ends at `later`, a frozen snapshot, or (NULL) with what is visible now. Both bounds are ranges of the index (lane, xid, id),
--- so a look costs what it finds, however long the outbox is. `skip` is the last id of the span that was read before, `size` the page's.
+-- so a look costs what it finds, however long the outbox is. Of one late transaction, whose rows may be all of the ring (after a rebase),
+-- a page only costs a page: under one number the index is in the order of the ids. `skip` is the last id of the span that was read before, `size` the page's.
 WITH span AS MATERIALIZED (
     SELECT cursor.lane,
            pg_snapshot_xmax(cursor.earlier) AS since,
@@ -36,11 +37,16 @@ CROSS JOIN LATERAL (
           AND outbox.id > span.skip
           AND (span.later IS NULL OR pg_visible_in_snapshot(outbox.xid, span.later))
         UNION ALL
-        SELECT outbox.id, aggregate, seq, topic, type, traceparent, payload, at
+        SELECT of_late.*
         FROM unnest(span.late) AS late (xid)
-        JOIN outbox ON outbox.lane = span.lane AND outbox.xid = late.xid
-        WHERE outbox.id > span.skip
-          AND (span.later IS NULL OR pg_visible_in_snapshot(outbox.xid, span.later))
+        CROSS JOIN LATERAL (
+            SELECT id, aggregate, seq, topic, type, traceparent, payload, at
+            FROM outbox
+            WHERE outbox.lane = span.lane AND outbox.xid = late.xid AND outbox.id > span.skip
+            ORDER BY id
+            LIMIT span.size
+        ) of_late
+        WHERE span.later IS NULL OR pg_visible_in_snapshot(late.xid, span.later)
     ) found
     ORDER BY id
     LIMIT span.size

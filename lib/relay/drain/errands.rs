@@ -11,8 +11,9 @@ use crate::outbox::parked::{self, Pair, Pending, Resent};
 use crate::outbox::position::{Position, Span};
 use crate::outbox::snapshot::Snapshot;
 use crate::relay::Error;
-use crate::relay::lane::{Failure, Mode};
+use crate::relay::lane::{Failure, Lane, Mode};
 use crate::relay::poison::{self, OnRefusal, Singly};
+use crate::relay::refusal::TOPIC_RETRY;
 
 /// How often it is asked which parked rows are to be tried again.
 const ASK: Duration = Duration::from_secs(1);
@@ -41,7 +42,9 @@ impl Drain {
         let Some(lane) = self.lanes.get_mut(&span.lane) else { return };
         let Mode::Singly { rows: wanted } = lane.mode else { return };
         let remaining = wanted.saturating_sub(rows.len());
-        let (rows, aside) = poison::sift(span.lane, rows, &mut lane.parked, self.kafka.message_max_bytes);
+        let oldest = rows.first().map(|row| row.at);
+        let (rows, aside) = lane.sift(rows, &self.closed, self.kafka.message_max_bytes);
+        lane.hand_out(oldest);
         let number = span.lane;
         let errand = Errand::Rows { span, end, seen, remaining };
         self.send_out(number, errand, rows, aside, OnRefusal::SetAside);
@@ -57,15 +60,12 @@ impl Drain {
     ) {
         let client = format!("{}.singly", self.client());
         let Some(lane) = self.lanes.get_mut(&number) else { return };
-        lane.mode = Mode::Handed;
+        lane.hand_out(None);
         let (epoch, settled, done) = (lane.held.epoch, self.settled.clone(), self.done.0.clone());
         let (kafka, incarnation) = (self.kafka.clone(), self.incarnation);
         self.errands.spawn(async move {
             let mut singly = poison::send_singly(kafka, client, incarnation, number, rows, on_refusal).await;
-            if singly.interrupted.is_none() {
-                singly.parkings.extend(aside);
-                singly.parkings.sort_unstable_by_key(|parking| parking.row.id);
-            }
+            singly.set_aside(aside);
             done.send(Done { epoch, errand, singly }).ok();
             settled.notify_one();
         });
@@ -92,26 +92,22 @@ impl Drain {
     fn take_in_rows(&mut self, singly: Singly, span: &Span, end: Position, seen: &Snapshot, remaining: usize) {
         let Some(lane) = self.lanes.get_mut(&singly.lane) else { return };
         let rows = singly.delivered.len();
+        let now = Instant::now();
         metrics::counter!("payfleet_relay_records_delivered_total").increment(rows as u64);
-        lane.parked.extend(singly.parkings.iter().map(|parking| Pair::of(&parking.row)));
-        match (singly.interrupted, singly.last_id) {
-            (None, _) => {
-                lane.read = end.clone();
-                lane.passed(end, rows, singly.parkings);
-                lane.mode = if remaining > 0 { Mode::Singly { rows: remaining } } else { Mode::Pipelined };
-            }
-            (Some(code), last_id) => {
-                if let Some(last_id) = last_id {
-                    let to = span.to.clone().unwrap_or_else(|| seen.clone());
-                    let reached = Position { from: span.from.clone(), to: Some(to), last_id };
-                    lane.read = reached.clone();
-                    lane.passed(reached, rows, singly.parkings);
-                } else {
-                    lane.rewind();
-                }
-                lane.rest(Failure { code, rows: 0 }, Instant::now());
-            }
-        }
+        singly.delivered.iter().for_each(|row| self.closed.open(&row.topic));
+        singly.closed.iter().for_each(|topic| self.closed.close(topic, now));
+        let Some(code) = singly.interrupted else {
+            lane.read = end.clone();
+            lane.passed(end, rows, singly.parkings);
+            lane.mode = if remaining > 0 { Mode::Singly { rows: remaining } } else { Mode::Pipelined };
+            return;
+        };
+        let reached = singly.last_id.map(|last_id| {
+            let to = span.to.clone().unwrap_or_else(|| seen.clone());
+            Position { from: span.from.clone(), to: Some(to), last_id }
+        });
+        lane.interrupted(reached, rows, singly.parkings);
+        lane.rest(Failure { code, rows: 0 }, now);
     }
 
     async fn take_in_replay(&mut self, pair: Pair, singly: Singly) -> Result<(), Error> {
@@ -121,6 +117,9 @@ impl Drain {
         let delivered: Vec<i64> = singly.delivered.iter().map(|row| row.id).collect();
         metrics::counter!("payfleet_relay_records_delivered_total").increment(delivered.len() as u64);
         let resent = Resent { pair, delivered, refused };
+        if !resent.delivered.is_empty() {
+            self.closed.open(&resent.pair.topic);
+        }
         let pending = parked::settle(&mut self.session.writing, lane.held, &resent).await?;
         match pending {
             Pending::NotOurs => {
@@ -135,6 +134,18 @@ impl Drain {
             Pending::More => {}
         }
         lane.mode = Mode::Pipelined;
+        for topic in singly.closed {
+            self.put_off(&topic).await?;
+        }
+        Ok(())
+    }
+
+    /// A topic has refused a parked row: the others of it are not sent before somebody has asked again.
+    async fn put_off(&mut self, topic: &str) -> Result<(), Error> {
+        self.closed.close(topic, Instant::now());
+        self.lanes.values_mut().for_each(|lane| lane.replays.retain(|pair| pair.topic != topic));
+        let lanes: Vec<i16> = self.lanes.keys().copied().collect();
+        parked::put_off(&mut self.session.writing, &lanes, topic, TOPIC_RETRY).await?;
         Ok(())
     }
 
@@ -142,10 +153,16 @@ impl Drain {
     pub(super) async fn ask_for_replays(&mut self) -> Result<(), Error> {
         if self.replays_asked_at.elapsed() >= ASK {
             self.replays_asked_at = Instant::now();
+            self.closed.forget(self.replays_asked_at);
             let lanes: Vec<i16> =
                 self.lanes.values().filter(|lane| !lane.parked.is_empty()).map(|lane| lane.held.lane).collect();
             if !lanes.is_empty() {
                 for (number, pair) in parked::due(&mut self.session.writing, &lanes).await? {
+                    // One pair asks for all of a topic that is closed.
+                    let asked = |lane: &Lane| lane.replays.iter().any(|other| other.topic == pair.topic);
+                    if self.closed.has(&pair.topic) && self.lanes.values().any(asked) {
+                        continue;
+                    }
                     let Some(lane) = self.lanes.get_mut(&number) else { continue };
                     if !lane.replays.contains(&pair) {
                         lane.replays.push_back(pair);

@@ -23,6 +23,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::closed::Closed;
 use super::ear::Ear;
 use super::lane::Lane;
 use super::membership::Seen;
@@ -31,7 +32,6 @@ use super::session::Session;
 use super::{Error, Settings};
 use crate::kafka;
 use crate::outbox::delta;
-use crate::outbox::ticks::Tick;
 use crate::service::failpoint::{self, Window};
 use errands::Done;
 
@@ -52,8 +52,9 @@ pub struct Drain {
     settled: Arc<Notify>,
     errands: JoinSet<()>,
     done: (mpsc::UnboundedSender<Done>, mpsc::UnboundedReceiver<Done>),
-    /// The next slices of the backlog, in order.
-    ticks: Vec<Tick>,
+    closed: Closed,
+    /// How large rows are, about.
+    row_bytes: usize,
     polled_at: Option<Instant>,
     pause: Duration,
     checkpointed_at: Instant,
@@ -85,7 +86,8 @@ impl Drain {
             settled: Arc::default(),
             errands: JoinSet::new(),
             done: mpsc::unbounded_channel(),
-            ticks: Vec::new(),
+            closed: Closed::default(),
+            row_bytes: 0,
             polled_at: None,
             checkpointed_at: now,
             replays_asked_at: now,
@@ -167,10 +169,12 @@ impl Drain {
     }
 }
 
-/// The planted bug: cursors that outlive the session they were read in.
-#[cfg(feature = "planted-bugs")]
 impl Drop for Drain {
     fn drop(&mut self) {
+        // The planted bug: cursors that outlive the session they were read in.
+        #[cfg(feature = "planted-bugs")]
         self.lanes.iter().for_each(|(number, lane)| ownership::remembered::keep(*number, &lane.acked));
+        self.lanes.keys().for_each(|lane| progress::show_no_more(*lane));
+        metrics::gauge!("payfleet_relay_lanes").set(0.0);
     }
 }

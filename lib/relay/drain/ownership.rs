@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::Drain;
+use super::progress::show_no_more;
 use crate::outbox::lanes::{self, Held};
 use crate::outbox::position::Position;
 use crate::outbox::{checkpoint, history, parked, rebase};
@@ -70,7 +71,12 @@ impl Drain {
         let (here, now) = history::here(reading).await?;
         let mut stored = checkpoint::latest(reading, &numbers).await?;
         let pairs = parked::pairs(reading, &numbers).await?;
-        self.incarnation = rebase::incarnation(reading).await?;
+        let incarnation = rebase::incarnation(reading).await?;
+        if incarnation != self.incarnation {
+            self.incarnation = incarnation;
+            // Its records would carry the old one.
+            self.drop_pipeline();
+        }
         for held in taken {
             let position = match stored.remove(&held.lane).flatten() {
                 Some(stored) => {
@@ -95,6 +101,7 @@ impl Drain {
         if self.lanes.remove(&lane).is_some() {
             tracing::warn!(lane, "lost a lane to another relay");
             metrics::counter!("payfleet_relay_lanes_lost_total").increment(1);
+            show_no_more(lane);
             self.forget_outbound();
         }
     }
@@ -121,6 +128,7 @@ impl Drain {
         for held in ready {
             tracing::info!(lane = held.lane, "handed a lane over");
             self.lanes.remove(&held.lane);
+            show_no_more(held.lane);
         }
         self.forget_outbound();
         Ok(())

@@ -34,9 +34,7 @@ impl Drain {
         if planted::is(Bug::FollowersPassARefusedRecord) && self.lanes.values().any(Lane::awaits_answers) {
             return;
         }
-        self.pipeline = None;
-        self.pumped = Pumped::All;
-        self.lanes.values_mut().filter(|lane| lane.mode == Mode::Pipelined).for_each(Lane::rewind);
+        self.drop_pipeline();
         let everything_follows = failed.iter().all(|(_, failure)| refusal::is_consequence(failure.code));
         let now = Instant::now();
         for (number, failure) in failed {
@@ -50,6 +48,13 @@ impl Drain {
                 lane.rest(failure, now);
             }
         }
+    }
+
+    /// Throws the producer away, and forgets what it was given and has not acknowledged: it is read again, for a new one.
+    pub(super) fn drop_pipeline(&mut self) {
+        self.pipeline = None;
+        self.pumped = Pumped::All;
+        self.lanes.values_mut().filter(|lane| lane.mode == Mode::Pipelined).for_each(Lane::rewind);
     }
 
     /// Stores progress if it is time, with what is set aside. A lane whose epoch has passed is let go.
@@ -122,17 +127,27 @@ impl Drain {
         let Some(seen) = self.seen.borrow().clone() else { return };
         let now = self.measured_at;
         metrics::gauge!("payfleet_relay_lanes").set(self.lanes.len() as f64);
+        let unowned = seen.view.lanes - seen.view.held.len();
+        metrics::gauge!("payfleet_outbox_unowned_lanes").set(unowned as f64);
         for (number, lane) in &self.lanes {
             let name = number.to_string();
             // Ids are spread evenly over the lanes, so what lies between two of them is shared evenly too.
             let unread = if lane.is_fresh(now) { 0 } else { seen.view.written - lane.read.last_id };
             let rows = lane.rows_in_flight() as i64 + unread.max(0) / i64::from(LANES);
-            let oldest =
-                lane.oldest_in_flight().zip(seen.view.at).map_or(0.0, |(oldest, at)| (at - oldest).as_seconds_f64());
+            let oldest = lane.oldest().zip(seen.view.at).map_or(0.0, |(oldest, at)| (at - oldest).as_seconds_f64());
             metrics::gauge!("payfleet_relay_lag_rows", "lane" => name.clone()).set(rows as f64);
             metrics::gauge!("payfleet_relay_lag_seconds", "lane" => name.clone()).set(oldest.max(0.0));
             metrics::gauge!("payfleet_relay_parked_pairs", "lane" => name.clone()).set(lane.parked.len() as f64);
             metrics::gauge!("payfleet_relay_epoch", "lane" => name).set(lane.held.epoch as f64);
         }
     }
+}
+
+/// A lane that is not ours any more is shown by somebody else, or as nobody's.
+pub(super) fn show_no_more(lane: i16) {
+    let name = lane.to_string();
+    metrics::gauge!("payfleet_relay_lag_rows", "lane" => name.clone()).set(0.0);
+    metrics::gauge!("payfleet_relay_lag_seconds", "lane" => name.clone()).set(0.0);
+    metrics::gauge!("payfleet_relay_parked_pairs", "lane" => name.clone()).set(0.0);
+    metrics::gauge!("payfleet_relay_epoch", "lane" => name).set(0.0);
 }

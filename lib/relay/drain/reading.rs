@@ -1,5 +1,6 @@
 //! What to read next, and what becomes of it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,12 +10,11 @@ use crate::domain::lane::LANES;
 use crate::outbox::delta::{Delta, Row};
 use crate::outbox::position::Span;
 use crate::outbox::snapshot::Snapshot;
-use crate::outbox::ticks;
+use crate::outbox::ticks::{self, Tick};
 use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::page::Page;
 use crate::relay::pipeline::{Outbound, Pipeline};
-use crate::relay::poison;
 
 /// Ticks fetched at a time.
 const TICKS: i64 = 512;
@@ -33,15 +33,16 @@ impl Drain {
             return Ok(Vec::new());
         }
         self.load_ticks(&readable, now).await?;
+        let (slice, page) = (self.slice_rows(), self.page_rows());
         let mut spans = Vec::with_capacity(readable.len());
         for number in readable {
             let Some(lane) = self.lanes.get(&number) else { continue };
-            let until = if lane.is_fresh(now) { None } else { self.slice_end(&lane.read.from) };
+            let until = if lane.is_fresh(now) { None } else { lane.slice_end(slice) };
             let behind = lane.read.to.is_some() || until.is_some();
             if due || behind {
                 let rows = match lane.mode {
                     Mode::Singly { rows } => rows.min(SINGLY) as i64,
-                    _ => self.settings.page_rows,
+                    _ => page,
                 };
                 spans.push(lane.read.span(number, until, rows));
             }
@@ -58,45 +59,52 @@ impl Drain {
         if bytes >= self.settings.flight_bytes {
             return Vec::new();
         }
-        let has_room = |lane: &Lane| match lane.mode {
-            // One page ahead of what the producer has taken, so that reading and sending overlap.
-            Mode::Pipelined => lane.queued <= 1 && lane.rows_in_flight() < self.settings.flight_rows,
-            Mode::Singly { .. } => lane.rows_in_flight() == 0,
-            Mode::Resting { .. } | Mode::Handed => false,
-        };
-        let stays = |lane: &Lane| lane.leaving_since.is_none() && lane.replays.is_empty();
-        self.lanes.iter().filter(|(_, lane)| stays(lane) && has_room(lane)).map(|(number, _)| *number).collect()
+        let readable = self.lanes.iter().filter(|(_, lane)| lane.is_readable(self.settings.flight_rows));
+        readable.map(|(number, _)| *number).collect()
+    }
+
+    /// Rows of a page: so few that one of every lane fits into what may be on its way, if rows are as large as the last ones were.
+    fn page_rows(&self) -> i64 {
+        let bytes = self.settings.flight_bytes / self.lanes.len().max(1);
+        ((bytes / self.row_bytes.max(1)) as i64).clamp(1, self.settings.page_rows)
+    }
+
+    /// Rows of the outbox between the ends of a slice that makes about a page of each lane.
+    fn slice_rows(&self) -> i64 {
+        self.settings.page_rows * i64::from(LANES) * 3 / 4
     }
 
     /// Is there a slice that was begun, or ticks of a backlog that were fetched?
     fn anyone_is_behind(&self, readable: &[i16], now: Instant) -> bool {
         let mut lanes = readable.iter().filter_map(|number| self.lanes.get(number));
-        lanes.any(|lane| lane.read.to.is_some() || (!lane.is_fresh(now) && self.slice_end(&lane.read.from).is_some()))
+        lanes.any(|lane| lane.read.to.is_some() || (!lane.is_fresh(now) && lane.slice_end(1).is_some()))
     }
 
-    /// Fetches the next ticks if those at hand are used up by the lane that is farthest behind.
+    /// Fetches the next ticks of lanes that have used up theirs: those after the one that is farthest behind, for all that they reach
+    /// beyond. A lane that is given none has no tick between it and the present.
     async fn load_ticks(&mut self, readable: &[i16], now: Instant) -> Result<(), Error> {
-        let behind = readable.iter().filter_map(|number| self.lanes.get(number));
-        let behind = behind.filter(|lane| !lane.is_fresh(now) && lane.read.to.is_none()).map(|lane| &lane.read.from);
-        let Some(slowest) = behind.min_by_key(|from| from.rank()).cloned() else { return Ok(()) };
-        if self.slice_end(&slowest).is_none() {
-            self.ticks = ticks::after(&mut self.session.reading, &slowest, TICKS).await?;
+        loop {
+            let lacks = |lane: &Lane| !lane.is_fresh(now) && lane.read.to.is_none() && lane.slice_end(1).is_none();
+            let lacking = readable.iter().filter(|number| self.lanes.get(*number).is_some_and(lacks));
+            let lacking: Vec<i16> = lacking.copied().collect();
+            let cursors = lacking.iter().filter_map(|number| self.lanes.get(number)).map(|lane| &lane.read.from);
+            let Some(slowest) = cursors.min_by_key(|from| from.rank()).cloned() else { return Ok(()) };
+            let ticks: Arc<[Tick]> = ticks::after(&mut self.session.reading, &slowest, TICKS).await?.into();
+            for number in lacking {
+                if let Some(lane) = self.lanes.get_mut(&number) {
+                    lane.ticks = ticks.clone();
+                }
+            }
+            // The slowest has some now, so that every round leaves fewer without.
+            if ticks.is_empty() {
+                return Ok(());
+            }
         }
-        Ok(())
-    }
-
-    /// Where the slice after a cursor ends: at the last tick that makes about a page of each lane.
-    fn slice_end(&self, from: &Snapshot) -> Option<&Snapshot> {
-        let first = self.ticks.partition_point(|tick| !from.is_before(&tick.snapshot));
-        let later = self.ticks.get(first..)?;
-        let rows = self.settings.page_rows * i64::from(LANES) * 3 / 4;
-        let until = later.first()?.written + rows;
-        let within = later.partition_point(|tick| tick.written <= until).max(1);
-        later.get(within - 1).map(|tick| &tick.snapshot)
     }
 
     /// Takes what was read on its way. True: there is more to read at once.
     pub(super) fn accept(&mut self, spans: &[Span], delta: Delta) -> Result<bool, Error> {
+        self.weigh(&delta);
         let (mut found, mut slices) = (0, false);
         for (span, rows) in spans.iter().zip(delta.pages) {
             found += rows.len();
@@ -112,11 +120,24 @@ impl Drain {
         Ok(found > 0 || slices)
     }
 
+    /// How large rows are just now. Large ones count at once, small ones by and by.
+    fn weigh(&mut self, delta: &Delta) {
+        let rows: usize = delta.pages.iter().map(Vec::len).sum();
+        let bytes: usize = delta.pages.iter().flatten().map(|row| row.payload.len()).sum();
+        if rows > 0 {
+            self.row_bytes = (bytes / rows).max(self.row_bytes * 7 / 8);
+        }
+    }
+
     fn accept_page(&mut self, span: &Span, rows: Vec<Row>, seen: &Snapshot) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(&span.lane) else { return Ok(()) };
         let end = lane.read.after(span, rows.len(), rows.last().map(|row| row.id), seen);
         lane.fresh_at = (span.to.is_none() && end.to.is_none()).then_some(self.polled_at).flatten();
         if rows.is_empty() {
+            // What was to be sent singly is not there any more.
+            if lane.fresh_at.is_some() && matches!(lane.mode, Mode::Singly { .. }) {
+                lane.mode = Mode::Pipelined;
+            }
             lane.moved(end);
             return Ok(());
         }
@@ -125,7 +146,7 @@ impl Drain {
             return Ok(());
         }
         let (oldest, bytes) = (rows.first().map(|row| row.at), rows.iter().map(|row| row.payload.len()).sum());
-        let (sent, aside) = poison::sift(span.lane, rows, &mut lane.parked, self.kafka.message_max_bytes);
+        let (sent, aside) = lane.sift(rows, &self.closed, self.kafka.message_max_bytes);
         let page = Page::new(sent.len(), self.settled.clone());
         lane.sent(page.clone(), end, sent.len(), bytes, oldest, aside);
         if !sent.is_empty() {

@@ -5,6 +5,7 @@
 pub mod journal;
 pub mod judge;
 pub mod payments;
+pub mod road;
 pub mod scripted;
 pub mod topics;
 

@@ -1,9 +1,10 @@
 //! Guarantees about reading what is new.
 
 use payfleet::outbox::delta::{self, Delta, Row};
-use payfleet::outbox::position::Position;
+use payfleet::outbox::position::{Position, Span};
+use payfleet::outbox::rebase::rebase;
 use payfleet::outbox::snapshot::Snapshot;
-use payfleet::outbox::{history, ticks};
+use payfleet::outbox::{checkpoint, history, ticks};
 use sqlx::postgres::PgConnection;
 
 use crate::harness::Database;
@@ -135,16 +136,7 @@ async fn a_look_takes_the_index_however_long_the_outbox_has_become() {
     let (_, now) = history::here(&mut reader).await.unwrap();
     let at_the_head: Vec<_> =
         (0..16).map(|lane| Position { from: now.clone(), to: None, last_id: 0 }.span(lane, None, 100)).collect();
-    let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", include_str!("../../outbox/sql/read_delta.sql"));
-    let plan: serde_json::Value = sqlx::query_scalar(sqlx::AssertSqlSafe(explain))
-        .bind(at_the_head.iter().map(|span| span.lane).collect::<Vec<_>>())
-        .bind(at_the_head.iter().map(|span| span.from.to_string()).collect::<Vec<_>>())
-        .bind(vec![None::<String>; 16])
-        .bind(vec![0_i64; 16])
-        .bind(vec![100_i64; 16])
-        .fetch_one(&mut reader)
-        .await
-        .unwrap();
+    let plan = explained(&mut reader, &at_the_head).await;
     let text = plan.to_string();
     assert!(!text.contains("Seq Scan") && !text.contains("Hash"), "{text}");
     let mut conditions = Vec::new();
@@ -154,6 +146,68 @@ async fn a_look_takes_the_index_however_long_the_outbox_has_become() {
         conditions.iter().all(|condition| condition.contains("xid") && condition.contains("lane")),
         "{conditions:?}"
     );
+}
+
+/// What the statement does for these spans.
+async fn explained(reader: &mut PgConnection, spans: &[Span]) -> serde_json::Value {
+    let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) {}", include_str!("../../outbox/sql/read_delta.sql"));
+    sqlx::query_scalar(sqlx::AssertSqlSafe(explain))
+        .bind(spans.iter().map(|span| span.lane).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.from.to_string()).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.to.as_ref().map(Snapshot::to_string)).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.skip).collect::<Vec<_>>())
+        .bind(spans.iter().map(|span| span.rows).collect::<Vec<_>>())
+        .fetch_one(reader)
+        .await
+        .unwrap()
+}
+
+/// After a rebase there are no ticks, and the whole ring is one slice.
+#[tokio::test]
+async fn after_a_rebase_a_page_costs_a_page_however_long_the_ring_is() {
+    let database = Database::new().await;
+    let mut reader = reader(&database).await;
+    for slot in [0, 1] {
+        sqlx::query(
+            "INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload)
+             SELECT $1::smallint, 3, gen_random_uuid(), 1, 'payments.events', 't', '' FROM generate_series(1, 10000)",
+        )
+        .bind(slot)
+        .execute(&database.owner)
+        .await
+        .unwrap();
+    }
+    assert_eq!(rebase(&mut database.owner.acquire().await.unwrap()).await.unwrap().renumbered, 20_000);
+    let stored = checkpoint::latest(&mut reader, &[3]).await.unwrap().remove(&3).flatten().unwrap();
+    let (mut position, mut read) = (stored.position, 0);
+    loop {
+        let (page, next) = look(&mut reader, 3, &position, None, 1_000).await;
+        read += page.len();
+        if read == 10_000 {
+            let mut scanned = Vec::new();
+            collect_scans(&explained(&mut reader, &[next.span(3, None, 1_000)]).await, &mut scanned);
+            assert!(!scanned.is_empty() && scanned.iter().sum::<f64>() <= 2_100.0, "{scanned:?}");
+        }
+        position = next;
+        if position.to.is_none() {
+            break;
+        }
+    }
+    assert_eq!(read, 20_000);
+}
+
+/// Rows that each scan has given.
+fn collect_scans(value: &serde_json::Value, into: &mut Vec<f64>) {
+    match value {
+        serde_json::Value::Object(fields) => {
+            if fields.get("Node Type").and_then(|kind| kind.as_str()).is_some_and(|kind| kind.starts_with("Index")) {
+                into.push(fields["Actual Rows"].as_f64().unwrap() * fields["Actual Loops"].as_f64().unwrap());
+            }
+            fields.values().for_each(|inner| collect_scans(inner, into));
+        }
+        serde_json::Value::Array(items) => items.iter().for_each(|item| collect_scans(item, into)),
+        _ => {}
+    }
 }
 
 fn collect(value: &serde_json::Value, key: &str, into: &mut Vec<String>) {

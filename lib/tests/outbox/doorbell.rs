@@ -7,6 +7,7 @@ use sqlx::postgres::PgListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::harness::road::Road;
 use crate::harness::{Database, eventually};
 
 async fn listener(database: &Database) -> PgListener {
@@ -100,6 +101,20 @@ async fn the_doorbell_rings_again_after_its_connection_was_cut() {
     .await
     .unwrap();
     assert_eq!(cut, 1);
+    doorbell.ring();
+    heard(&mut listener).await;
+    stop.cancel();
+}
+
+#[tokio::test]
+async fn the_doorbell_rings_again_after_its_server_has_vanished_without_a_word() {
+    let (database, road) = (Database::new().await, Road::new().await);
+    let mut listener = listener(&database).await;
+    let stop = CancellationToken::new();
+    let doorbell = Doorbell::start(&road.settings(&database), &TaskTracker::new(), stop.clone());
+    doorbell.ring();
+    heard(&mut listener).await;
+    road.fall_silent();
     doorbell.ring();
     heard(&mut listener).await;
     stop.cancel();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use payfleet::relay;
+use payfleet::{postgres, relay};
 use sqlx::postgres::PgPool;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -59,8 +59,13 @@ impl Fleet {
     }
 
     pub fn relay_with(&self, settings: relay::Settings) -> Running {
+        self.relay_over(settings, self.database.settings())
+    }
+
+    /// One that reaches its database in another way.
+    pub fn relay_over(&self, settings: relay::Settings, postgres: postgres::Settings) -> Running {
         let stop = CancellationToken::new();
-        let running = relay::run(settings, self.database.settings(), self.topics.settings.clone(), stop.clone());
+        let running = relay::run(settings, postgres, self.topics.settings.clone(), stop.clone());
         Running { stop, task: tokio::spawn(running) }
     }
 

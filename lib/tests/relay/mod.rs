@@ -5,4 +5,6 @@ mod fleet;
 mod history;
 mod ownership;
 mod poison;
+mod silence;
+mod slices;
 mod topics;

@@ -138,3 +138,43 @@ async fn an_event_for_a_topic_that_is_missing_is_parked_and_arrives_once_there_i
     fleet.drained().await;
     relay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_topic_that_is_missing_is_found_out_once_and_not_for_each_of_its_events() {
+    let fleet = Fleet::new(640).await;
+    let lane = 5;
+    let strays = fleet.journal.of_lane(lane)[..20].to_vec();
+    sqlx::query(
+        "INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload)
+         SELECT 0, $1, stray, 99, 'payments.commands.new', 't', '{}' FROM unnest($2::uuid[]) AS stray",
+    )
+    .bind(lane)
+    .bind(&strays)
+    .execute(&fleet.database.app)
+    .await
+    .unwrap();
+    let relay = fleet.relay("a");
+    // Each of them alone would be waited for five seconds.
+    fleet.step_all(10).await;
+    settled_with(&fleet, 20).await;
+    fleet.verdict().await.assert_clean();
+
+    // Nor when all of them are to be tried again.
+    parked::retry_all(&fleet.database.app).await.unwrap();
+    eventually("all of them to be put off", LIMIT, async || {
+        let due: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE retry_at <= clock_timestamp()")
+            .fetch_one(fleet.pool())
+            .await
+            .unwrap();
+        (due == 0).then_some(())
+    })
+    .await;
+    fleet.step_all(10).await;
+    settled_with(&fleet, 20).await;
+    fleet.verdict().await.assert_clean();
+
+    payfleet::kafka::topics::ensure(&fleet.topics.settings, &["payments.commands.new".to_owned()]).await.unwrap();
+    parked::retry_all(&fleet.database.app).await.unwrap();
+    fleet.drained().await;
+    relay.stop().await;
+}
