@@ -56,7 +56,8 @@ async fn a_relay_that_was_running_when_the_lanes_were_rebased_sends_under_the_ne
     fleet.step_all(10).await;
     fleet.drained().await;
     fleet.verdict().await.assert_clean();
-    assert_eq!(incarnations(&fleet).await, [("1".to_owned(), 100), ("2".to_owned(), 200)].into());
+    // Before it noticed, it may have taken rows with a new number for new ones.
+    assert_eq!(incarnations(&fleet).await["2"], 200);
     relay.stop().await;
 }
 
