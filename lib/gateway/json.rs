@@ -1,4 +1,4 @@
-//! JSON from outside: its size and depth are checked before it is parsed.
+//! JSON from outside: its size and depth are checked before it is parsed, and text that no database column can hold is not taken.
 
 use serde::de::DeserializeOwned;
 
@@ -12,6 +12,9 @@ pub(super) enum Unreadable {
     TooLarge,
     #[error("JSON nested deeper than {DEPTH_LIMIT}")]
     TooDeep,
+    /// The character U+0000, which PostgreSQL stores neither in text nor in jsonb: what it stands in could never be recorded.
+    #[error("JSON with a NUL character")]
+    Nul,
     /// Line and column only: the text itself may be private.
     #[error("not the JSON it should be, line {}, column {}", .0.line(), .0.column())]
     Malformed(#[from] serde_json::Error),
@@ -23,6 +26,9 @@ pub(super) fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, Unreadable> {
     }
     if depth(text) > DEPTH_LIMIT {
         return Err(Unreadable::TooDeep);
+    }
+    if has_nul(text) {
+        return Err(Unreadable::Nul);
     }
     Ok(serde_json::from_slice(text)?)
 }
@@ -46,10 +52,34 @@ fn depth(text: &[u8]) -> usize {
     deepest
 }
 
+/// Written as `\u0000`; as it is, it is no JSON. A backslash that is itself escaped begins nothing.
+fn has_nul(text: &[u8]) -> bool {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|byte| *byte == b'\\') {
+        let escape = &rest[at + 1..];
+        if escape.starts_with(b"u0000") {
+            return true;
+        }
+        rest = escape.get(1..).unwrap_or_default();
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use serde_json::Value;
+
+    #[test]
+    fn text_that_no_column_can_hold_is_refused() {
+        for text in [r#""\u0000""#, r#"{"a\u0000": 1}"#, r#""\\\u0000""#, r#""é\n\u0000""#] {
+            assert!(matches!(read::<Value>(text.as_bytes()), Err(Unreadable::Nul)), "{text}");
+        }
+        assert!(matches!(read::<Value>(b"\"\0\""), Err(Unreadable::Malformed(_))));
+        for text in [r#""\\u0000""#, r#""\u0001""#, r#""u0000\\""#] {
+            assert!(read::<Value>(text.as_bytes()).is_ok(), "{text}");
+        }
+    }
 
     #[test]
     fn deep_or_large_json_is_refused_before_it_is_parsed() {

@@ -126,6 +126,7 @@ impl Builder {
             self.count(1)?;
             let value =
                 attribute.normalized_value(quick_xml::XmlVersion::Implicit1_0).map_err(|_| Unreadable::Malformed)?;
+            refuse_nul(&value)?;
             element.attributes.push((attribute.key.local_name().as_ref().to_owned(), value.into_owned()));
         }
         self.open.push(element);
@@ -153,6 +154,7 @@ impl Builder {
 
     fn text(&mut self, text: &str) -> Result<(), Unreadable> {
         self.count(1)?;
+        refuse_nul(text)?;
         match self.open.last_mut() {
             Some(element) => element.text.push_str(text),
             None if text.trim().is_empty() => {}
@@ -160,6 +162,11 @@ impl Builder {
         }
         Ok(())
     }
+}
+
+/// No character of XML, and PostgreSQL stores it in no text: what it stands in could never be recorded.
+fn refuse_nul(text: &str) -> Result<(), Unreadable> {
+    if text.contains('\0') { Err(Unreadable::Malformed) } else { Ok(()) }
 }
 
 #[cfg(test)]
@@ -178,6 +185,15 @@ mod tests {
         assert_eq!(root.text_at(&["B"]), Some("Tom & Jérome <3"));
         assert_eq!(root.child("B").unwrap().attribute("c"), Some(" 1<2 "));
         assert_eq!((root.text_at(&["B", "C"]), root.only_child()), (None, None));
+    }
+
+    #[test]
+    fn text_that_no_column_can_hold_is_refused() {
+        for text in
+            ["<a>\0</a>", "<a>&#0;</a>", "<a>&#x00;</a>", "<a><![CDATA[\0]]></a>", "<a b='\0'/>", "<a b='&#0;'/>"]
+        {
+            assert_eq!(parse(text), Err(Unreadable::Malformed), "{text:?}");
+        }
     }
 
     #[test]
