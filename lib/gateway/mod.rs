@@ -117,7 +117,8 @@ pub trait Gateway: Send + Sync {
     /// Takes the money of a payment that the customer has approved. Only called after [`Outcome::Approved`].
     async fn capture(&self, payment: &Payment, deadline: Deadline) -> Outcome;
 
-    /// Asks what became of the payment. Moves no money. [`Outcome::NotFound`] only when the gateway says so for certain.
+    /// Asks what became of the payment. Moves no money, whatever has become of the payment since. [`Outcome::NotFound`] only when the
+    /// gateway says so for certain, or, of a withdrawal, when only sending it again under its key can tell.
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome;
 
     /// Verifies a callback on its raw bytes and reads it. `now` is the database's clock. No network.

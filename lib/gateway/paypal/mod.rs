@@ -6,7 +6,7 @@
 //! | deposit | JSON `POST /v2/checkout/orders`, then `POST /v2/checkout/orders/{id}/capture` |
 //! | withdrawal | JSON `POST /v1/payments/payouts` with one item to an e-mail address |
 //! | key | `PayPal-Request-Id`: the operation's key; `custom_id`: the attempt's hyphenated UUID; `sender_batch_id` and `sender_item_id`: the create key |
-//! | ask | `GET` by id, or the create repeated under its key |
+//! | ask | `GET` by id; an order without one: the create repeated under its key; a payout without one: not at all |
 //! | callbacks | RSA-SHA256 over `transmission id|time|webhook id|CRC-32 of the body`; a doorbell only |
 //!
 //! `fixtures/` was written from the formats that PayPal publishes: developer.paypal.com/docs/api/orders/v2,
@@ -15,10 +15,10 @@
 
 //!
 //! A repeated create of an order moves no money: PayPal answers with the order it has, or makes the one that was never made, and only a
-//! capture takes anything. A repeated payout is different: it *is* the payout, if the first never arrived. PayPal offers no other way to
-//! ask about a batch whose id was lost, pays a `sender_batch_id` once in 30 days, and names the batch when it refuses the second. So a
-//! payout without a reference is asked about by sending it again, within `send_by`, which is why only payments whose money is still
-//! held may be asked about.
+//! capture takes anything. A repeated payout is different: it *is* the payout, if the first never arrived, and PayPal offers no other way
+//! to ask about a batch whose id was lost. So a question never sends it: a payout without a reference is told as not found, which proves
+//! nothing and leads to a resend by command: its money still held, the call committed first, within `send_by`. PayPal pays a
+//! `sender_batch_id` once in 30 days, and names the batch when it refuses the second.
 //!
 //! If it dies here: nothing but the token is kept between calls; the key makes the next one the same payment.
 
@@ -230,9 +230,10 @@ impl Gateway for Paypal {
     }
 
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome {
-        either(match &payment.reference {
-            Some(id) => self.look(payment, id, deadline).await,
-            None => self.send(payment, deadline).await.map(of_question),
+        either(match (&payment.reference, payment.kind) {
+            (Some(id), _) => self.look(payment, id, deadline).await,
+            (None, Kind::Deposit) => self.send(payment, deadline).await.map(of_question),
+            (None, Kind::Withdrawal) => Ok(Outcome::NotFound),
         })
     }
 
