@@ -199,6 +199,20 @@ impl AttemptState {
         }
     }
 
+    /// Whether news beside a step may replace this state by `next`: what is known is never forgotten for something vaguer.
+    pub fn yields_to(self, next: Self) -> bool {
+        match self {
+            Self::Succeeded => next == Self::Succeeded,
+            Self::Declined | Self::NotExecuted | Self::Expired => next.is_final(),
+            Self::Approved => next.is_final() || next == Self::Approved,
+            _ => true,
+        }
+    }
+
+    fn is_final(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Declined | Self::NotExecuted | Self::Expired)
+    }
+
     /// The payment certainly never reached the gateway's books by this attempt.
     pub fn is_definitely_refused(self) -> bool {
         matches!(self, Self::Rejected | Self::Unreachable | Self::Later)
@@ -216,6 +230,19 @@ impl FromStr for AttemptState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn no_final_state_of_an_attempt_yields_to_a_vaguer_one_and_success_to_none() {
+        use AttemptState::*;
+        for known in [Succeeded, Declined, NotExecuted, Expired] {
+            for vague in [Open, Accepted, NeedsCustomer, Approved, Rejected, Unreachable, Later, Unknown] {
+                assert!(!known.yields_to(vague), "{known:?} → {vague:?}");
+            }
+        }
+        assert!(AttemptState::ALL.into_iter().all(|next| Succeeded.yields_to(next) == (next == Succeeded)));
+        assert!(!Approved.yields_to(Accepted) && !Approved.yields_to(NeedsCustomer));
+        assert!(Approved.yields_to(Succeeded) && Declined.yields_to(Succeeded) && Later.yields_to(Accepted));
+    }
 
     #[test]
     fn every_status_reads_back_from_its_column() {

@@ -147,7 +147,6 @@ async fn watched(
         if !asked {
             return Ok(resource);
         }
-        ingress.doorbell.ring();
         Until::LookedAt { version: resource.version, asks: resource.asks }
     } else {
         Until::StatusIsNot(resource.status.public().0)

@@ -20,6 +20,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{Settings, is_connection_error, is_transient, silent, within};
+use crate::service::retry::Waits;
 
 /// A statement that serves many requests at once.
 pub trait Batch: Send + Sync + Clone + 'static {
@@ -34,6 +35,10 @@ pub trait Batch: Send + Sync + Clone + 'static {
     const LIMIT: usize = 64;
 
     fn key(request: &Self::Request) -> Option<Self::Key>;
+
+    /// Its connection was lost while the request was under way: it may have been committed, and may yet be. Of use where a request is
+    /// submitted again after a reply that settles nothing.
+    fn in_doubt(_request: &Self::Request) {}
 
     /// One statement, one transaction; one reply per request, in order. Running it twice must be harmless and must say
     /// the second time what it said the first time.
@@ -145,6 +150,11 @@ impl<B: Batch> Combiner<B> {
         Self { jobs, patience: layout.patience }
     }
 
+    /// For a request that its statement passes over while another session has what it needs.
+    pub fn turns(&self) -> Turns {
+        Turns { waits: Waits::new(Turns::FIRST, Turns::LONGEST), give_up: Instant::now() + self.patience }
+    }
+
     /// Waits for the commit. Dropping the future does not take the request back.
     pub async fn submit(&self, request: B::Request) -> Result<B::Reply, Refused> {
         let (reply, answer) = oneshot::channel();
@@ -159,6 +169,26 @@ impl<B: Batch> Combiner<B> {
             // It still waits behind a batch, or is just being taken out of the queue.
             Err(_) => Err(Refused::OutcomeUnknown),
         }
+    }
+}
+
+/// Coming again for what another session has locked: full-jitter waits, until the patience of one request is over.
+pub struct Turns {
+    waits: Waits,
+    give_up: Instant,
+}
+
+impl Turns {
+    const FIRST: Duration = Duration::from_millis(2);
+    const LONGEST: Duration = Duration::from_millis(100);
+
+    /// Waits for the next turn. [`Refused::Unavailable`]: it was locked all the time, and nothing was committed.
+    pub async fn wait(&mut self) -> Result<(), Refused> {
+        if Instant::now() >= self.give_up {
+            return Err(Refused::Unavailable);
+        }
+        tokio::time::sleep(self.waits.next_wait()).await;
+        Ok(())
     }
 }
 
@@ -233,6 +263,7 @@ impl<B: Batch> Worker<B> {
         loop {
             let outcome = self.attempt(&mut jobs).await;
             jobs.retain(Job::is_open);
+            jobs.iter().filter(|job| job.sent).for_each(|job| B::in_doubt(&job.request));
             match outcome {
                 _ if jobs.is_empty() => return,
                 Ok(()) => return,
@@ -262,7 +293,7 @@ impl<B: Batch> Worker<B> {
     async fn attempt(&mut self, jobs: &mut Vec<Job<B>>) -> Result<(), Option<sqlx::Error>> {
         let mut connection = match self.connection.take() {
             Some(connection) => connection,
-            None => match attended(jobs, Stage::Before, self.postgres.connect(B::NAME)).await {
+            None => match attended(jobs, Stage::Before, self.postgres.connect_for_batches(B::NAME)).await {
                 Some(Ok(connection)) => connection,
                 Some(Err(error)) => {
                     tracing::warn!(statement = B::NAME, %error, "cannot connect to PostgreSQL");

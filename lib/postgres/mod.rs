@@ -81,11 +81,27 @@ impl Settings {
         Duration::from_millis(self.statement_ms) + WORD_ARRIVES_WITHIN
     }
 
+    /// A connection for statements that serve many requests at once.
+    pub async fn connect_for_batches(&self, application: &str) -> Result<PgConnection, sqlx::Error> {
+        let options = self.options(application)?.options(PLANS);
+        within(Duration::from_millis(self.connect_ms), PgConnection::connect_with(&options)).await
+    }
+
     /// A connection of one's own.
     pub async fn connect(&self, application: &str) -> Result<PgConnection, sqlx::Error> {
         within(Duration::from_millis(self.connect_ms), PgConnection::connect_with(&self.options(application)?)).await
     }
 }
+
+/// Statements of many requests meet tables that grow from nothing to millions of rows under plans that are made once and kept. Whatever
+/// the planner believed about sizes when it made them, they must take the indexes: one scan of a whole table would hold up every request.
+const PLANS: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_hashjoin", "off"),
+    ("enable_mergejoin", "off"),
+    ("jit", "off"),
+];
 
 /// Bounds work on a connection on our side: a server that stands still, or is cut off, says nothing, and TCP alone waits for it for
 /// a quarter of an hour. What was sent may still be carried out.
@@ -119,8 +135,8 @@ pub fn is_connection_error(error: &sqlx::Error) -> bool {
 /// The statement was rolled back for a reason that lies in the moment: run it again.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|database| database.code());
-    // deadlock, serialisation failure, lock not available, statement timeout
-    matches!(code.as_deref(), Some("40P01" | "40001" | "55P03" | "57014"))
+    // deadlock, serialisation failure, lock not available, statement timeout; 53: no disk, no memory, no connection left
+    code.is_some_and(|code| matches!(code.as_ref(), "40P01" | "40001" | "55P03" | "57014") || code.starts_with("53"))
 }
 
 /// The name of the violated constraint, for the owning table's module to match on.

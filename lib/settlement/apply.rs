@@ -8,11 +8,15 @@ use crate::domain::change::{Change, OperationChange};
 use crate::domain::lane::lane_of;
 use crate::postgres::combiner::Batch;
 
-/// Whether the step was taken, and the database's time.
-#[derive(Clone, Copy, Debug)]
-pub struct Applied {
-    pub applied: bool,
-    pub now: OffsetDateTime,
+/// What became of a step.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Applied {
+    /// Committed, by this statement or by an earlier run of it.
+    Taken,
+    /// The payment no longer stands where the step assumed.
+    Missed,
+    /// Another session has the payment or its account: not looked at, to be submitted again.
+    Busy,
 }
 
 #[derive(Clone)]
@@ -199,7 +203,12 @@ impl Columns {
         )
         .fetch_all(connection)
         .await?;
-        Ok(rows.into_iter().map(|row| Applied { applied: row.applied, now: row.now }).collect())
+        let applied = |word: String| match word.as_str() {
+            "taken" => Applied::Taken,
+            "busy" => Applied::Busy,
+            _ => Applied::Missed,
+        };
+        Ok(rows.into_iter().map(|row| applied(row.applied)).collect())
     }
 }
 

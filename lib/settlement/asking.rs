@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, Settlement};
@@ -14,8 +15,9 @@ use crate::sealing;
 use crate::transactions::acts;
 
 impl Settlement {
-    /// Asks about one attempt and records the answer. No transaction is open while the gateway is being called.
-    pub async fn ask(&self, transaction: &Transaction, attempt: Uuid) -> Result<(), Error> {
+    /// Asks about one attempt and records the answer; `now` is the database's time of reading. No transaction is open while the
+    /// gateway is being called.
+    pub async fn ask(&self, transaction: &Transaction, attempt: Uuid, now: OffsetDateTime) -> Result<(), Error> {
         let Some(attempt) = transaction.attempt_by_id(attempt) else { return Ok(()) };
         let payment = self.payment(transaction, attempt).await?;
         let gateway = self.gateway(&attempt.gateway)?;
@@ -23,7 +25,7 @@ impl Settlement {
         let outcome = gateway.ask(&payment, Deadline::after(gateway.call_limit())).await;
         let labels = [("gateway", gateway.name()), ("operation", "ask"), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun.elapsed().as_secs_f64());
-        self.learn(transaction.id, attempt.id, Source::Answer, &outcome, None).await
+        self.learn(transaction.id, attempt.id, Source::Answer { asked_at: now }, &outcome, None).await
     }
 
     pub fn gateway(&self, name: &str) -> Result<&dyn Gateway, Error> {

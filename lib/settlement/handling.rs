@@ -7,7 +7,7 @@ use crate::postgres::combiner::Refused;
 impl Error {
     /// The same record would fail in the same way for ever: what it names does not exist, or the step it leads to breaks a rule of
     /// the database.
-    fn is_lasting(&self) -> bool {
+    pub fn is_lasting(&self) -> bool {
         match self {
             Self::NoSuchTransaction(_) | Self::NoSuchCallback(_) | Self::NoSuchGateway(_) => true,
             Self::Database(error) | Self::Refused(Refused::Failed(error)) => breaks_a_rule(error),

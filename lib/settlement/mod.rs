@@ -105,15 +105,26 @@ impl Settlement {
         Ok(Self(Arc::new(Parts { pool, applying, loading, gateways, routing, sealer, doorbell, policies })))
     }
 
-    /// Takes a step, if the payment still stands where the step assumes.
+    /// Takes a step, if the payment still stands where the step assumes. Where another session has the payment or its account, it comes
+    /// again, for as long as a statement may take.
     pub async fn commit(&self, change: Change) -> Result<Committed, Refused> {
-        let (from, to) = (change.from.as_str(), change.to.as_str());
-        let done = self.0.applying.submit(Arc::new(change)).await?;
-        if !done.applied {
-            metrics::counter!("payfleet_settlement_missed_steps_total").increment(1);
-            return Ok(Committed::Missed);
+        let change = Arc::new(change);
+        let mut turns = self.0.applying.turns();
+        loop {
+            match self.0.applying.submit(Arc::clone(&change)).await? {
+                Applied::Taken => break,
+                Applied::Missed => {
+                    metrics::counter!("payfleet_settlement_missed_steps_total").increment(1);
+                    return Ok(Committed::Missed);
+                }
+                Applied::Busy => {
+                    metrics::counter!("payfleet_settlement_busy_total").increment(1);
+                    turns.wait().await?;
+                }
+            }
         }
         self.0.doorbell.ring();
+        let (from, to) = (change.from.as_str(), change.to.as_str());
         metrics::counter!("payfleet_settlement_steps_total", "from" => from, "to" => to).increment(1);
         Ok(Committed::Applied)
     }
@@ -201,7 +212,7 @@ impl Settlement {
 
     async fn ask_current(&self, transaction: &Transaction, now: OffsetDateTime) -> Result<(), Error> {
         match transaction.current_attempt() {
-            Some(attempt) => self.ask(transaction, attempt.id).await,
+            Some(attempt) => self.ask(transaction, attempt.id, now).await,
             None => {
                 let wait = Some(Duration::from_secs(60));
                 tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");

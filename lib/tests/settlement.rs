@@ -1,14 +1,18 @@
 //! Guarantees of settlement: a step is taken once, whole, and only from where it was decided.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use payfleet::domain::change::AttemptChange;
 use payfleet::domain::decide::news::Source;
 use payfleet::domain::ids::Kind;
 use payfleet::domain::money::Money;
 use payfleet::domain::outcome::Outcome;
+use payfleet::domain::transaction::AttemptState;
 use payfleet::postgres::combiner::Batch;
-use payfleet::settlement::Applying;
+use payfleet::settlement::{Applied, Applying};
+use payfleet::transactions::acts;
 use payfleet::worker::attempt::Attempts;
 use uuid::Uuid;
 
@@ -26,6 +30,11 @@ fn declined() -> Outcome {
     Outcome::Declined { reference: None, code: "no".into(), message: "No.".into() }
 }
 
+/// By an answer to a question that was put just now.
+pub fn answered() -> Source {
+    Source::Answer { asked_at: time::OffsetDateTime::now_utc() }
+}
+
 /// Sends the payment; the gateway accepts it. Gives its attempt.
 async fn sent(fleet: &Fleet, id: Uuid) -> Uuid {
     fleet.stripe.then(accepted());
@@ -40,7 +49,7 @@ async fn a_success_told_fifty_times_at_once_is_credited_once() {
     let id = fleet.accepted(Kind::Deposit, 1_250).await;
     let attempt = sent(&fleet, id).await;
     let outcome = succeeded(1_250);
-    let tellings = (0..50).map(|_| fleet.settlement.learn(id, attempt, Source::Answer, &outcome, None));
+    let tellings = (0..50).map(|_| fleet.settlement.learn(id, attempt, answered(), &outcome, None));
     for told in join_all(tellings).await {
         told.unwrap();
     }
@@ -57,9 +66,8 @@ async fn steps_of_one_statement_on_one_account_add_up() {
         let id = fleet.accepted(Kind::Deposit, minor).await;
         payments.push((id, sent(&fleet, id).await, succeeded(minor)));
     }
-    let tellings = payments
-        .iter()
-        .map(|(id, attempt, outcome)| fleet.settlement.learn(*id, *attempt, Source::Answer, outcome, None));
+    let tellings =
+        payments.iter().map(|(id, attempt, outcome)| fleet.settlement.learn(*id, *attempt, answered(), outcome, None));
     for told in join_all(tellings).await {
         told.unwrap();
     }
@@ -75,7 +83,7 @@ async fn a_hold_is_posted_or_released_never_both() {
         let (yes, no) = (succeeded(100), declined());
         let tellings = (0..8).map(|n| {
             let outcome = if n % 2 == 0 { &yes } else { &no };
-            fleet.settlement.learn(id, attempt, Source::Answer, outcome, None)
+            fleet.settlement.learn(id, attempt, answered(), outcome, None)
         });
         for told in join_all(tellings).await {
             told.unwrap();
@@ -100,7 +108,7 @@ async fn a_credit_repays_what_is_owed_first_and_only_once() {
     }
     let outcome = succeeded(400);
     let tellings =
-        payments.iter().map(|(id, attempt)| fleet.settlement.learn(*id, *attempt, Source::Answer, &outcome, None));
+        payments.iter().map(|(id, attempt)| fleet.settlement.learn(*id, *attempt, answered(), &outcome, None));
     for told in join_all(tellings).await {
         told.unwrap();
     }
@@ -114,7 +122,7 @@ async fn a_statement_run_again_after_its_answer_was_lost_says_the_same_and_chang
     let attempt = sent(&fleet, id).await;
     let (transaction, now) = fleet.settlement.load(id).await.unwrap();
     let outcome = succeeded(1_000);
-    let news = payfleet::domain::decide::news::News { attempt, source: Source::Answer, outcome: &outcome };
+    let news = payfleet::domain::decide::news::News { attempt, source: answered(), outcome: &outcome };
     let decision = fleet
         .settlement
         .decide(&transaction, now, |context| payfleet::domain::decide::news::learn(&transaction, news, context))
@@ -123,7 +131,7 @@ async fn a_statement_run_again_after_its_answer_was_lost_says_the_same_and_chang
     let request = [Arc::new(*change)];
     let mut connection = fleet.database.app.acquire().await.unwrap();
     for _ in 0..2 {
-        assert!(Applying.run(&mut connection, &request).await.unwrap()[0].applied);
+        assert_eq!(Applying.run(&mut connection, &request).await.unwrap(), [Applied::Taken]);
     }
     assert_eq!(fleet.balances().await, (0, 0, 0));
     assert_eq!(fleet.status(id).await, ("succeeded".into(), 4));
@@ -136,7 +144,7 @@ async fn every_version_has_its_transition_and_its_events_in_sequence() {
     let attempt = sent(&fleet, id).await;
     let outcome = declined();
     fleet.settlement.learn(id, attempt, Source::Callback { id: Uuid::now_v7() }, &outcome, None).await.unwrap();
-    fleet.settlement.learn(id, attempt, Source::Answer, &outcome, None).await.unwrap();
+    fleet.settlement.learn(id, attempt, answered(), &outcome, None).await.unwrap();
     assert_eq!(fleet.status(id).await, ("failed".into(), 5));
     assert_eq!(fleet.balances().await, (1_000, 0, 0));
     let told: Vec<i64> = sqlx::query_scalar("SELECT version FROM transitions ORDER BY version")
@@ -171,4 +179,109 @@ async fn the_application_cannot_rewrite_history() {
     }
     let amount = sqlx::query("UPDATE transactions SET amount = 1").execute(&fleet.database.app).await.unwrap_err();
     assert_eq!(amount.as_database_error().and_then(|e| e.code()).as_deref(), Some("42501"));
+}
+
+/// An account of another user, for a payment that was made with the fleet's own.
+async fn move_to_another_account(fleet: &Fleet, payments: &[Uuid]) {
+    sqlx::query(
+        "WITH owner AS (INSERT INTO users (id, handle, country) VALUES (gen_random_uuid(), 'another', 'DE') RETURNING id),
+              account AS (INSERT INTO accounts (user_id, currency) SELECT id, 'EUR' FROM owner RETURNING id)
+         UPDATE transactions SET account_id = account.id FROM account WHERE transactions.id = ANY ($1)",
+    )
+    .bind(payments)
+    .execute(&fleet.database.owner)
+    .await
+    .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_or_payment_that_is_locked_holds_up_nobody_else_and_is_settled_once_it_is_free() {
+    let fleet = Fleet::with(0).await;
+    let mut payments = Vec::new();
+    for _ in 0..60 {
+        let id = fleet.accepted(Kind::Deposit, 5).await;
+        payments.push((id, sent(&fleet, id).await));
+    }
+    // The first ten wait for their account, the eleventh is locked itself.
+    let others: Vec<Uuid> = payments[10..].iter().map(|(id, _)| *id).collect();
+    move_to_another_account(&fleet, &others).await;
+    let mut holding = fleet.database.owner.begin().await.unwrap();
+    let lock = "SELECT FROM accounts a, transactions t WHERE a.id = $1 AND t.id = $2 FOR UPDATE";
+    sqlx::query(lock).bind(fleet.account).bind(payments[10].0).execute(&mut *holding).await.unwrap();
+    let told = |(id, attempt): (Uuid, Uuid)| {
+        let settlement = fleet.settlement.clone();
+        tokio::spawn(async move { settlement.learn(id, attempt, answered(), &succeeded(5), None).await })
+    };
+    let held_up: Vec<_> = payments[..11].iter().copied().map(told).collect();
+    let begin = std::time::Instant::now();
+    for settled in join_all(payments[11..].iter().copied().map(told)).await {
+        settled.unwrap().unwrap();
+    }
+    assert!(begin.elapsed() < Duration::from_secs(1), "held up for {:?}", begin.elapsed());
+    assert!(held_up.iter().all(|task| !task.is_finished()));
+    holding.rollback().await.unwrap();
+    for settled in join_all(held_up).await {
+        settled.unwrap().unwrap();
+    }
+    assert_eq!(fleet.count("SELECT count(*) FROM transactions WHERE status = 'succeeded'").await, 60);
+    assert_eq!(fleet.balances().await, (50, 0, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_question_leaves_the_reason_why_a_payment_failed() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 5).await;
+    let attempt = sent(&fleet, id).await;
+    fleet.settlement.learn(id, attempt, answered(), &declined(), None).await.unwrap();
+    let callback = Source::Callback { id: Uuid::now_v7() };
+    fleet.settlement.learn(id, attempt, callback, &succeeded(5), None).await.unwrap();
+    assert_eq!(fleet.status(id).await, ("failed".into(), 5));
+    let reason: (String, String, String) =
+        sqlx::query_as("SELECT reason_code, reason_message, reason_gateway_code FROM transactions")
+            .fetch_one(&fleet.database.owner)
+            .await
+            .unwrap();
+    assert_eq!(reason, ("declined".into(), "No.".into(), "no".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_an_attempt_is_never_forgotten_for_something_vaguer() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 5).await;
+    let attempt = sent(&fleet, id).await;
+    let (transaction, _) = fleet.settlement.load(id).await.unwrap();
+    let stale = transaction.attempt_by_id(attempt).unwrap().clone();
+    for (news, stands) in [
+        (AttemptState::Approved, "approved"),
+        (AttemptState::Accepted, "approved"),
+        (AttemptState::Succeeded, "succeeded"),
+        (AttemptState::Declined, "succeeded"),
+        (AttemptState::Accepted, "succeeded"),
+    ] {
+        let change = AttemptChange {
+            id: stale.id,
+            number: stale.number,
+            round: stale.round,
+            gateway: stale.gateway.clone(),
+            state: news,
+            reference: None,
+            gateway_code: None,
+            gateway_text: None,
+            not_found: None,
+        };
+        acts::note_attempt(&fleet.database.app, &change).await.unwrap();
+        let state: (String, String) =
+            sqlx::query_as("SELECT state, reference FROM attempts").fetch_one(&fleet.database.owner).await.unwrap();
+        assert_eq!(state, (stands.into(), "pi_1".into()), "after {news:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_out_of_disk_or_memory_is_tried_again() {
+    let fleet = Fleet::with(0).await;
+    for (code, transient) in [("53100", true), ("53200", true), ("40P01", true), ("23505", false)] {
+        let raise = format!("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = '{code}'; END $$");
+        let error = sqlx::raw_sql(sqlx::AssertSqlSafe(raise)).execute(&fleet.database.app).await.unwrap_err();
+        assert_eq!(payfleet::postgres::is_transient(&error), transient, "{code}");
+    }
 }

@@ -1,11 +1,14 @@
 //! Guarantees of the worker: intent before the call, one call per commit, nothing blind.
 
+use std::time::Duration;
+
 use futures_util::future::join_all;
 use payfleet::domain::event::Command;
 use payfleet::domain::ids::Kind;
 use payfleet::domain::outcome::Outcome;
 use payfleet::worker::attempt::Attempts;
 
+use crate::harness::eventually;
 use crate::harness::payments::Fleet;
 use crate::settlement::succeeded;
 
@@ -117,4 +120,32 @@ async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_w
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let calls = fleet.stripe.calls.lock().unwrap().clone();
     assert_eq!(calls, [("ask", attempt), ("create", attempt)]);
+}
+
+/// A gateway need not say it again: this answer is the only one.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_cannot_be_recorded_is_kept_until_it_can_be() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    sqlx::raw_sql(
+        "CREATE SEQUENCE refusals;
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             $$ BEGIN PERFORM nextval('public.refusals'); RAISE EXCEPTION 'not now'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON transitions FOR EACH ROW WHEN (NEW.to_status = 'succeeded') EXECUTE FUNCTION refuse()",
+    )
+    .execute(&fleet.database.owner)
+    .await
+    .unwrap();
+    fleet.stripe.then(succeeded(700));
+    let attempts = Attempts::new(fleet.settlement.clone());
+    let handling = tokio::spawn(async move { attempts.handle(Fleet::first_command(id)).await });
+    eventually("two refusals", Duration::from_secs(20), || async {
+        (fleet.count("SELECT last_value FROM refusals").await >= 2).then_some(())
+    })
+    .await;
+    assert_eq!(fleet.status(id).await.0, "submitting");
+    sqlx::raw_sql("DROP TRIGGER refuse ON transitions").execute(&fleet.database.owner).await.unwrap();
+    handling.await.unwrap().unwrap();
+    assert_eq!((fleet.status(id).await.0, fleet.balances().await), ("succeeded".into(), (700, 0, 0)));
+    assert_eq!(fleet.stripe.calls.lock().unwrap().len(), 1);
 }

@@ -4,6 +4,7 @@
 //! already ours counts as accepted; run by a client with the same key, it gives the first answer back.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
@@ -94,17 +95,45 @@ impl Acceptor {
 
     /// Returns after the commit, or after it is known that there was none.
     pub async fn accept(&self, entry: Entry) -> Result<Verdict, Refused> {
-        let entry = Arc::new(entry);
-        for tried in 0..TRIES {
-            let request = Request { entry: Arc::clone(&entry), alone: tried >= TRIES_IN_COMPANY };
-            if let Some(verdict) = self.0.submit(request).await? {
-                return Ok(verdict);
+        let in_doubt = Arc::new(AtomicBool::new(false));
+        let request = Request { entry: Arc::new(entry), alone: false, in_doubt: Arc::clone(&in_doubt) };
+        self.insist(request).await.map_err(|refused| match refused {
+            // A run whose connection was lost may still be under way, and be the very one that has the account.
+            Refused::Unavailable if in_doubt.load(Ordering::Relaxed) => Refused::OutcomeUnknown,
+            refused => refused,
+        })
+    }
+
+    async fn insist(&self, request: Request) -> Result<Verdict, Refused> {
+        let mut turns = self.0.turns();
+        let mut crossed = 0;
+        while crossed < TRIES {
+            let request = Request { alone: crossed >= TRIES_IN_COMPANY, ..request.clone() };
+            match self.0.submit(request).await? {
+                Found::Certain(verdict) => return Ok(verdict),
+                Found::Crossed => {
+                    metrics::counter!("payfleet_accept_crossed_total").increment(1);
+                    crossed += 1;
+                }
+                Found::Busy => {
+                    metrics::counter!("payfleet_accept_busy_total").increment(1);
+                    turns.wait().await?;
+                }
             }
-            metrics::counter!("payfleet_accept_crossed_total").increment(1);
         }
         // Every try met a key that was being claimed elsewhere and then was not there.
         Err(Refused::Unavailable)
     }
+}
+
+/// What the statement says of a request.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Found {
+    Certain(Verdict),
+    /// Another statement crossed it and nothing is certain; to be submitted again.
+    Crossed,
+    /// Another session has the account; to be submitted again.
+    Busy,
 }
 
 #[derive(Clone)]
@@ -112,6 +141,8 @@ pub struct Request {
     entry: Arc<Entry>,
     /// In a statement of its own.
     alone: bool,
+    /// A run of it was cut off.
+    in_doubt: Arc<AtomicBool>,
 }
 
 /// The statement.
@@ -122,25 +153,24 @@ pub struct Accepting {
 
 impl Batch for Accepting {
     type Request = Request;
-    /// None: another statement crossed it and nothing is certain; to be submitted again.
-    type Reply = Option<Verdict>;
+    type Reply = Found;
     type Key = (Uuid, Endpoint, String);
 
     const NAME: &'static str = "accept";
+
+    fn in_doubt(request: &Request) {
+        request.in_doubt.store(true, Ordering::Relaxed);
+    }
 
     fn key(request: &Request) -> Option<Self::Key> {
         let entry = &request.entry;
         Some((entry.acceptance.user_id, entry.endpoint(), entry.key.clone()))
     }
 
-    async fn run(
-        &self,
-        connection: &mut PgConnection,
-        requests: &[Request],
-    ) -> Result<Vec<Option<Verdict>>, sqlx::Error> {
+    async fn run(&self, connection: &mut PgConnection, requests: &[Request]) -> Result<Vec<Found>, sqlx::Error> {
         let (alone, together): (Vec<_>, Vec<_>) = requests.iter().enumerate().partition(|(_, request)| request.alone);
         let groups = std::iter::once(together).chain(alone.into_iter().map(|one| vec![one]));
-        let mut verdicts: Vec<Option<Verdict>> = vec![None; requests.len()];
+        let mut verdicts: Vec<Found> = vec![Found::Crossed; requests.len()];
         for group in groups.filter(|group| !group.is_empty()) {
             let entries: Vec<&Entry> = group.iter().map(|(_, request)| request.entry.as_ref()).collect();
             let found = self.accept_group(connection, &entries).await?;
@@ -154,11 +184,7 @@ impl Batch for Accepting {
 }
 
 impl Accepting {
-    async fn accept_group(
-        &self,
-        connection: &mut PgConnection,
-        entries: &[&Entry],
-    ) -> Result<Vec<Option<Verdict>>, sqlx::Error> {
+    async fn accept_group(&self, connection: &mut PgConnection, entries: &[&Entry]) -> Result<Vec<Found>, sqlx::Error> {
         let rows = Columns::of(entries).run(connection).await?;
         failpoint::reached(Window::C2).await;
         if let Some(row) = rows.first() {
@@ -167,25 +193,28 @@ impl Accepting {
         let mut verdicts = Vec::with_capacity(entries.len());
         for (entry, row) in entries.iter().zip(rows) {
             verdicts.push(match row.verdict.as_str() {
-                "accepted" => Some(Verdict::Accepted),
-                "answered" => row.answered().map(Verdict::Answered),
-                "not_enabled" => Some(Verdict::NotEnabled),
-                "short" => still_short(connection, entry).await?,
-                _ => None,
+                "accepted" => Found::Certain(Verdict::Accepted),
+                "answered" => {
+                    row.answered().map_or(Found::Crossed, |answered| Found::Certain(Verdict::Answered(answered)))
+                }
+                "not_enabled" => Found::Certain(Verdict::NotEnabled),
+                "short" => Found::Certain(still_short(connection, entry).await?),
+                "busy" => Found::Busy,
+                _ => Found::Crossed,
             });
         }
         Ok(verdicts)
     }
 }
 
-/// The statement looked for the key before it waited for the account. While it waited, the very same request may have been
-/// committed elsewhere and have taken the money itself; only a look after that tells.
-async fn still_short(connection: &mut PgConnection, entry: &Entry) -> Result<Option<Verdict>, sqlx::Error> {
+/// The statement looked for the key before it locked the account. In between, the very same request may have been committed elsewhere
+/// and have taken the money itself; only a look after that tells.
+async fn still_short(connection: &mut PgConnection, entry: &Entry) -> Result<Verdict, sqlx::Error> {
     let answered = find(connection, entry.acceptance.user_id, entry.endpoint(), &entry.key).await?;
     Ok(match answered {
-        None => Some(Verdict::InsufficientFunds),
-        Some(answered) if answered.transaction_id == entry.acceptance.id => Some(Verdict::Accepted),
-        Some(answered) => Some(Verdict::Answered(answered)),
+        None => Verdict::InsufficientFunds,
+        Some(answered) if answered.transaction_id == entry.acceptance.id => Verdict::Accepted,
+        Some(answered) => Verdict::Answered(answered),
     })
 }
 

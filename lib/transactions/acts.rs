@@ -6,6 +6,7 @@ use sqlx::PgPool;
 use uuid::Uuid;
 
 use crate::domain::change::AttemptChange;
+use crate::domain::status::AttemptState;
 
 /// Sets when the payment is looked at again, if it still stands at `version`. `None` only for what is final.
 pub async fn look_again(
@@ -31,16 +32,22 @@ pub async fn look_again(
 
 /// Keeps news about an attempt that do not move its payment. What is known is never forgotten for something vaguer.
 pub async fn note_attempt(pool: &PgPool, news: &AttemptChange) -> Result<(), sqlx::Error> {
+    let yielding: Vec<String> = AttemptState::ALL
+        .into_iter()
+        .filter(|known| known.yields_to(news.state))
+        .map(|known| known.as_str().to_owned())
+        .collect();
     sqlx::query!(
         "UPDATE attempts
-         SET state = $2, reference = coalesce($3, reference), gateway_code = coalesce($4, gateway_code),
+         SET state = CASE WHEN state = ANY ($6) THEN $2 ELSE state END, reference = coalesce($3, reference), gateway_code = coalesce($4, gateway_code),
              gateway_text = coalesce($5, gateway_text), updated_at = clock_timestamp()
          WHERE id = $1",
         news.id,
         news.state.as_str(),
         news.reference,
         news.gateway_code,
-        news.gateway_text
+        news.gateway_text,
+        &yielding
     )
     .execute(pool)
     .await

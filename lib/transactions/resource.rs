@@ -4,6 +4,7 @@ use sqlx::postgres::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::due;
 use crate::domain::accept::Acceptance;
 use crate::domain::change::{NextAction, Reason};
 use crate::domain::destination::{Destination, DestinationKind};
@@ -125,7 +126,8 @@ pub async fn load(connection: &mut PgConnection, ids: &[Uuid]) -> Result<Vec<Res
         .collect()
 }
 
-/// Has the fleet look at the payment now, if a gateway may have news of it. False: there is nothing to ask.
+/// Has the fleet look at the payment now, if a gateway may have news of it, and wakes the reconcilers after that is committed. False:
+/// there is nothing to ask.
 pub async fn look_now(pool: &PgPool, id: Uuid) -> Result<bool, sqlx::Error> {
     // Not in `submitting`: a call is under way, and nobody may act on the attempt before its deadline.
     let done = sqlx::query!(
@@ -135,7 +137,11 @@ pub async fn look_now(pool: &PgPool, id: Uuid) -> Result<bool, sqlx::Error> {
     )
     .execute(pool)
     .await?;
-    Ok(done.rows_affected() > 0)
+    if done.rows_affected() == 0 {
+        return Ok(false);
+    }
+    sqlx::query_scalar!(r#"SELECT pg_notify($1, '')::text AS "nothing""#, due::CHANNEL).fetch_one(pool).await?;
+    Ok(true)
 }
 
 /// A row holds a word that this program does not know: it was written by a newer one, or by hand.

@@ -8,17 +8,19 @@
 
 use std::time::Instant;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use crate::domain::change::Change;
 use crate::domain::decide::begin::{Begin, begin};
-use crate::domain::decide::news::Source;
+use crate::domain::decide::news::{News, Source};
 use crate::domain::event::Command;
 use crate::domain::ids::Operation;
 use crate::domain::outcome::Outcome;
 use crate::domain::transaction::Transaction;
 use crate::gateway::Deadline;
 use crate::service::failpoint::{self, Window};
+use crate::service::retry::Waits;
 use crate::settlement::{Committed, Error, Settlement};
 
 /// How often a command that missed is looked at again before it goes back to its topic.
@@ -45,7 +47,7 @@ impl Attempts {
             let begin =
                 self.settlement.decide(&transaction, now, |context| begin(&transaction, &command, fresh, context))?;
             let committed = match begin {
-                Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt).await,
+                Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt, now).await,
                 Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
                 Begin::Call { change, attempt, operation } => {
                     let after = change.applied_to(&transaction, now);
@@ -68,7 +70,7 @@ impl Attempts {
     async fn call(
         &self,
         transaction: Transaction,
-        now: time::OffsetDateTime,
+        now: OffsetDateTime,
         attempt_id: Uuid,
         operation: Operation,
         begun_at: Instant,
@@ -88,7 +90,23 @@ impl Attempts {
         let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
         let source = Source::Call { operation, begun: transaction.version };
-        let id = transaction.id;
-        self.settlement.learn(id, attempt_id, source, &outcome, Some((transaction, now))).await
+        self.record((transaction, now), News { attempt: attempt_id, source, outcome: &outcome }).await
+    }
+
+    /// What the gateway has said once it may never say again, and the command, handed in again, is moot: the answer is kept until it is
+    /// recorded, however long the database is away.
+    async fn record(&self, known: (Transaction, OffsetDateTime), news: News<'_>) -> Result<(), Error> {
+        let id = known.0.id;
+        let mut known = Some(known);
+        let mut waits = Waits::for_infrastructure();
+        loop {
+            match self.settlement.learn(id, news.attempt, news.source, news.outcome, known.take()).await {
+                Err(error) if !error.is_lasting() => {
+                    tracing::warn!(transaction = %id, %error, "an answer could not be recorded; it will be");
+                    tokio::time::sleep(waits.next_wait()).await;
+                }
+                recorded => return recorded,
+            }
+        }
     }
 }

@@ -30,7 +30,7 @@ stored AS (
 ),
 sent AS (
     INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload)
-    SELECT (SELECT slot FROM outbox_ring), r.lane, r.id, 1, 'payments.callbacks', 'payfleet.callback.stored.v1', r.payload
+    SELECT (SELECT slot FROM outbox_ring WHERE singleton), r.lane, r.id, 1, 'payments.callbacks', 'payfleet.callback.stored.v1', r.payload
     FROM recorded r
     JOIN stored s ON s.id = r.id
     ORDER BY r.id

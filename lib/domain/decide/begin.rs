@@ -60,8 +60,7 @@ fn first_call(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> B
     if context.now >= transaction.submit_until {
         return Begin::Instead(super::due::fell_due(transaction, true, context).into_decision());
     }
-    let paused = context.gateways.iter().any(|gateway| gateway.name == transaction.gateway && gateway.paused);
-    if paused {
+    if is_paused(transaction, context) {
         return Begin::Instead(reroute(transaction, fresh, context));
     }
     let attempt = AttemptChange {
@@ -91,9 +90,10 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
         return Begin::Instead(Decision::Nothing("there is no attempt to go on with"));
     };
     let policy = context.policy;
-    let resend_ends = attempt.created_at + policy.key_lifetime;
-    if operation == Operation::Create && context.now + policy.call_within >= resend_ends {
-        return Begin::Instead(Decision::Nothing("the gateway may have forgotten the key"));
+    if operation == Operation::Create
+        && let Some(why) = no_resend(transaction, attempt, context)
+    {
+        return Begin::Instead(Decision::Nothing(why));
     }
     let change =
         Step::new(transaction, Status::Submitting, format!("begin:{}:{fresh}", operation.as_str()), Actor::Worker)
@@ -102,6 +102,21 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
             .due_in(Some(policy.call_within + policy.margin))
             .done();
     Begin::Call { change: Box::new(change), attempt: attempt.id, operation }
+}
+
+/// Why a payment may not be sent again, though it could be when the command was given. The sweep goes on asking.
+fn no_resend(transaction: &Transaction, attempt: &Attempt, context: Context<'_>) -> Option<&'static str> {
+    if context.now + context.policy.call_within >= attempt.created_at + context.policy.key_lifetime {
+        return Some("the gateway may have forgotten the key");
+    }
+    if context.now >= transaction.submit_until {
+        return Some("the time for sending is over");
+    }
+    is_paused(transaction, context).then_some("the gateway is paused")
+}
+
+fn is_paused(transaction: &Transaction, context: Context<'_>) -> bool {
+    context.gateways.iter().any(|gateway| gateway.name == transaction.gateway && gateway.paused)
 }
 
 /// The gateway is paused and nothing was sent: the next one, or wait.

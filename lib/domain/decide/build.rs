@@ -7,6 +7,16 @@ use crate::domain::event::{self, Act, Command, Emission, StatusChanged};
 use crate::domain::posting::{self, Posting};
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
 
+/// Characters of a gateway's own id at most: no gateway's is longer, and the index of references has its limit.
+pub(super) const REFERENCE_LIMIT: usize = 255;
+/// Characters of a text of a gateway at most.
+const TEXT_LIMIT: usize = 500;
+
+/// What is kept of a gateway's text.
+pub(super) fn shortened(text: &str) -> String {
+    text.chars().take(TEXT_LIMIT).collect()
+}
+
 /// A step in the making. Starts as "nothing changes but the version".
 pub(super) struct Step<'a> {
     transaction: &'a Transaction,
@@ -66,7 +76,8 @@ impl<'a> Step<'a> {
     }
 
     pub fn reason(mut self, code: &str, message: impl Into<String>, gateway_code: Option<String>) -> Self {
-        self.change.reason = Some(Reason { code: code.into(), message: message.into(), gateway_code });
+        let (message, gateway_code) = (shortened(&message.into()), gateway_code.as_deref().map(shortened));
+        self.change.reason = Some(Reason { code: code.into(), message, gateway_code });
         self
     }
 

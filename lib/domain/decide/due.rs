@@ -33,38 +33,26 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
         Status::Created => Due::Decided(not_sent_yet(transaction, delivered, context)),
         Status::Submitting => take_over(transaction, context),
         Status::AwaitingGateway | Status::RequiresAction | Status::Unknown => {
-            if context.policy.ask_in(transaction.asks).is_some() {
-                Due::Ask
-            } else {
-                Due::Decided(Decision::step(
-                    Step::new(transaction, Status::Review, cause(transaction), Actor::Timer)
-                        .reason(
-                            "gateway_silent",
-                            "The gateway's query schedule is used up without a final answer.",
-                            None,
-                        )
-                        .done(),
-                ))
-            }
+            let message = "The gateway's query schedule is used up without a final answer.";
+            ask_or_hand_over(transaction, context, "gateway_silent", message)
         }
         // A final payment is due only when something contradicted it.
         Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => {
-            if context.policy.ask_in(transaction.asks).is_some() {
-                Due::Ask
-            } else {
-                Due::Decided(Decision::step(
-                    Step::new(transaction, Status::Review, cause(transaction), Actor::Timer)
-                        .reason(
-                            "contradiction",
-                            "Contradicting messages, and the gateway gave no answer when asked.",
-                            None,
-                        )
-                        .done(),
-                ))
-            }
+            let message = "Contradicting messages, and the gateway gave no clear answer when asked.";
+            ask_or_hand_over(transaction, context, "contradiction", message)
         }
         _ => Due::Decided(Decision::LookAgain { version: transaction.version, due_in: None, asks: transaction.asks }),
     }
+}
+
+/// Asks as long as the schedule is not used up; then a human decides.
+fn ask_or_hand_over(transaction: &Transaction, context: Context<'_>, code: &str, message: &str) -> Due {
+    let begun = transaction.current_attempt().map_or(transaction.created_at, |attempt| attempt.created_at);
+    if !context.policy.is_used_up(transaction.asks, begun, context.now) {
+        return Due::Ask;
+    }
+    let step = Step::new(transaction, Status::Review, cause(transaction), Actor::Timer);
+    Due::Decided(Decision::step(step.reason(code, message, None).done()))
 }
 
 fn cause(transaction: &Transaction) -> String {
@@ -124,7 +112,7 @@ fn take_over(transaction: &Transaction, context: Context<'_>) -> Due {
         .attempt(attempt_now(attempt, still(attempt.state)))
         .operation(OperationChange::TakenOver { kind: operation.kind })
         .reason("call_unanswered", "A call to the gateway was not answered in time; it is being asked.", None)
-        .due_in(policy.ask_in(0))
+        .due_in(Some(policy.ask_in(0)))
         .done();
     Due::StepThenAsk(Box::new(change))
 }

@@ -45,9 +45,17 @@ pub struct Policy {
 }
 
 impl Policy {
-    /// When to ask after `asks` questions; None when the schedule is used up.
-    pub fn ask_in(&self, asks: i16) -> Option<Duration> {
-        self.schedule.get(usize::try_from(asks).unwrap_or(0)).copied()
+    /// When to ask after `asks` questions: as the schedule says, and beyond its end in its last interval.
+    pub fn ask_in(&self, asks: i16) -> Duration {
+        let asks = usize::try_from(asks).unwrap_or(0);
+        self.schedule.get(asks).or(self.schedule.last()).copied().unwrap_or(self.margin)
+    }
+
+    /// As many questions were asked as the schedule has, and its whole time is over since `begun`. Neither alone is enough: customers
+    /// and callbacks may have had all of them asked within seconds.
+    fn is_used_up(&self, asks: i16, begun: OffsetDateTime, now: OffsetDateTime) -> bool {
+        let all_asked = usize::try_from(asks).unwrap_or(0) >= self.schedule.len();
+        all_asked && now >= begun + self.schedule.iter().sum::<Duration>()
     }
 
     /// Doubling from `retry_first` to `retry_longest`.

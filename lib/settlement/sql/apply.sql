@@ -1,5 +1,7 @@
 -- Takes up to 64 steps in one statement and one commit. A step is taken only if its transaction still stands at the expected version,
--- no step had its cause before, and its account's owner owes what the postings assume. $1…: see `Columns` in apply.rs.
+-- no step had its cause before, and its account's owner owes what the postings assume. A payment or account that another session has
+-- locked is passed over, and its step is told as busy: nobody's step ever waits for the lock of somebody else's account.
+-- $1…: see `Columns` in apply.rs.
 WITH change AS (
     SELECT *
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
@@ -32,20 +34,20 @@ standing AS MATERIALIZED (
     FROM transactions t
     WHERE t.id = ANY ($1)
     ORDER BY t.id
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
 ),
 booking AS MATERIALIZED (
     SELECT a.id, a.owed
     FROM accounts a
-    WHERE a.id IN (SELECT s.account_id
-                   FROM standing s
-                   JOIN change c ON c.transaction_id = s.id AND c.expected_version = s.version
-                   WHERE c.expected_owed IS NOT NULL)
+    WHERE a.id = ANY (ARRAY (SELECT s.account_id
+                             FROM standing s
+                             JOIN change c ON c.transaction_id = s.id AND c.expected_version = s.version
+                             WHERE c.expected_owed IS NOT NULL))
     ORDER BY a.id
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
 ),
 accepted AS MATERIALIZED (
-    SELECT c.*, s.account_id
+    SELECT c.*, s.account_id, c.reason_code IS NULL AND c.to_status = c.from_status AS keeps_reason
     FROM change c
     JOIN standing s ON s.id = c.transaction_id AND s.version = c.expected_version
     LEFT JOIN booking b ON b.id = s.account_id
@@ -61,9 +63,10 @@ moved AS (
     UPDATE transactions t
     SET status                 = c.to_status,
         substatus              = c.substatus,
-        reason_code            = c.reason_code,
-        reason_message         = c.reason_message,
-        reason_gateway_code    = c.reason_gateway_code,
+        -- A step that only asks or records says nothing about why the payment stands where it does.
+        reason_code            = CASE WHEN c.keeps_reason THEN t.reason_code ELSE c.reason_code END,
+        reason_message         = CASE WHEN c.keeps_reason THEN t.reason_message ELSE c.reason_message END,
+        reason_gateway_code    = CASE WHEN c.keeps_reason THEN t.reason_gateway_code ELSE c.reason_gateway_code END,
         gateway                = c.gateway,
         attempt                = c.attempt,
         round                  = c.round,
@@ -155,7 +158,7 @@ heard AS (
 ),
 sent AS (
     INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, traceparent, payload)
-    SELECT (SELECT slot FROM outbox_ring), r.lane, r.aggregate, r.seq, r.topic, r.type, r.traceparent, r.payload
+    SELECT (SELECT slot FROM outbox_ring WHERE singleton), r.lane, r.aggregate, r.seq, r.topic, r.type, r.traceparent, r.payload
     FROM (SELECT lane, transaction_id AS aggregate, event_seq AS seq, 'payments.events' AS topic,
                  'payfleet.transaction.status_changed.v1' AS type, traceparent, event AS payload
           FROM step
@@ -165,10 +168,16 @@ sent AS (
           WHERE command IS NOT NULL) r
     ORDER BY r.aggregate, r.seq
 )
-SELECT -- A step taken by an earlier run of this very statement, whose answer was lost, counts as taken.
-       (EXISTS (SELECT FROM step s WHERE s.n = c.n)
-        OR EXISTS (SELECT FROM transitions x
-                   WHERE x.transaction_id = c.transaction_id AND x.version = c.expected_version + 1 AND x.cause = c.cause)) AS "applied!",
-       clock_timestamp() AS "now!"
+SELECT CASE
+           WHEN EXISTS (SELECT FROM step t WHERE t.n = c.n) THEN 'taken'
+           -- A step taken by an earlier run of this very statement, whose answer was lost, counts as taken.
+           WHEN EXISTS (SELECT FROM transitions x
+                        WHERE x.transaction_id = c.transaction_id AND x.version = c.expected_version + 1 AND x.cause = c.cause) THEN 'taken'
+           WHEN s.id IS NULL THEN 'busy'
+           WHEN s.version = c.expected_version AND c.expected_owed IS NOT NULL AND b.id IS NULL THEN 'busy'
+           ELSE 'missed'
+       END AS "applied!"
 FROM change c
+LEFT JOIN standing s ON s.id = c.transaction_id
+LEFT JOIN booking b ON b.id = s.account_id
 ORDER BY c.n

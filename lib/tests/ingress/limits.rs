@@ -83,11 +83,11 @@ async fn when_acceptance_is_full_reads_still_have_room() {
     let database = Database::new().await;
     let api = api::open_with(&database, with(|settings| settings.accepting = 1)).await;
     let customer = api::customer(&database, 100, RateLimit::Exempt).await;
-    // Somebody else holds the account: the withdrawal waits in its statement.
+    // Somebody else is about to commit the same key: the withdrawal waits in its statement.
     let mut holder = database.owner.acquire().await.unwrap();
     let mut holding = holder.begin().await.unwrap();
-    sqlx::query("SELECT FROM accounts WHERE id = $1 FOR UPDATE")
-        .bind(customer.user.account)
+    sqlx::query("INSERT INTO idempotency_keys VALUES ($1, 'POST /v1/withdrawals', 'k1', sha256(''), gen_random_uuid(), 202, '', '')")
+        .bind(customer.user.id)
         .execute(&mut *holding)
         .await
         .unwrap();
@@ -219,7 +219,11 @@ async fn a_refresh_makes_the_payment_due_and_waits_for_what_comes_of_it() {
     let customer = api::customer(&database, 0, RateLimit::Applies).await;
     let location = customer.deposit(api.address, "k").await.header("location").unwrap().to_owned();
     step(&database, "awaiting_gateway").await;
+    let mut reconciler = sqlx::postgres::PgListener::connect_with(&database.owner).await.unwrap();
+    reconciler.listen(payfleet::transactions::due::CHANNEL).await.unwrap();
     let waiting = waits(&api, &customer, &format!("{location}?refresh=true&wait=30")).await;
+    let woken = tokio::time::timeout(Duration::from_secs(10), reconciler.recv()).await;
+    assert!(woken.is_ok_and(|nudge| nudge.is_ok()), "the reconcilers sleep on");
     eventually("the payment to be due", Duration::from_secs(10), || async {
         let due: bool = sqlx::query_scalar("SELECT due_at <= clock_timestamp() FROM transactions")
             .fetch_one(&database.owner)

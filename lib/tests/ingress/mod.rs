@@ -2,9 +2,10 @@
 
 pub mod client;
 
-mod acceptance;
+pub mod acceptance;
 pub mod api;
 mod limits;
+mod locked;
 pub mod orders;
 mod payments;
 mod server;

@@ -1,5 +1,6 @@
--- Takes up to 64 new payments in one statement and one commit. Phases, each complete before the next begins, so that concurrent
--- statements wait for each other in one order only: accounts by id, then keys in key order, then everything else.
+-- Takes up to 64 new payments in one statement and one commit. Phases, each complete before the next begins: accounts, then keys in key
+-- order, then everything else. An account that another session has locked is passed over, and whoever wants its money is told to come
+-- again: nobody ever waits for the lock of somebody else's account, and keys are the only thing that statements wait for each other for.
 -- $1…: see `Columns` in accept_columns.rs.
 WITH request AS (
     SELECT *
@@ -26,16 +27,16 @@ met AS MATERIALIZED (
     LEFT JOIN accounts a ON a.user_id = r.user_id AND a.currency = r.currency
     LEFT JOIN idempotency_keys k ON k.user_id = r.user_id AND k.endpoint = r.endpoint AND k.key = r.key
 ),
--- Only what takes money locks. NO KEY: the foreign keys of others' payments take KEY SHARE at the end of their statements, which
--- would wait for a FOR UPDATE in the wrong order and deadlock.
+-- Only what takes money locks.
 purse AS MATERIALIZED (
     SELECT a.id, a.available
     FROM accounts a
-    WHERE a.id IN (SELECT m.account_id FROM met m WHERE m.takes > 0 AND m.answered_id IS NULL)
+    WHERE a.id = ANY (ARRAY (SELECT m.account_id FROM met m WHERE m.takes > 0 AND m.answered_id IS NULL))
     ORDER BY a.id
-    FOR NO KEY UPDATE
+    FOR NO KEY UPDATE SKIP LOCKED
 ),
--- Against the locked balance: what this request and those before it take of the same account.
+-- Against the locked balance: what this request and those before it take of the same account. An account that was passed over has no
+-- balance here: whether it suffices is NULL, neither yes nor no.
 weighed AS MATERIALIZED (
     SELECT w.*, w.takes = 0 OR w.taken <= w.available AS fits
     FROM (SELECT m.n, m.id, m.account_id, m.takes, p.available,
@@ -52,7 +53,7 @@ claimed AS (
     JOIN request r ON r.n = w.n
     WHERE w.fits
     ORDER BY r.user_id, r.endpoint, r.key
-    ON CONFLICT ON CONSTRAINT idempotency_keys_pkey DO NOTHING
+    ON CONFLICT DO NOTHING
     RETURNING transaction_id
 ),
 -- From here on only rows whose key was really inserted.
@@ -98,7 +99,7 @@ balanced AS (
 -- One insert in the order of (aggregate, seq): the ids, drawn above the sort, rise in it.
 sent AS (
     INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, traceparent, payload)
-    SELECT (SELECT slot FROM outbox_ring), o.lane, o.aggregate, o.seq, o.topic, o.type, o.traceparent, o.payload
+    SELECT (SELECT slot FROM outbox_ring WHERE singleton), o.lane, o.aggregate, o.seq, o.topic, o.type, o.traceparent, o.payload
     FROM (SELECT lane, id AS aggregate, 1 AS seq, 'payments.events' AS topic,
                  'payfleet.transaction.status_changed.v1' AS type, traceparent, event AS payload
           FROM fresh
@@ -121,6 +122,7 @@ SELECT CASE
            WHEN f.n IS NOT NULL OR m.answered_id = m.id THEN 'accepted'
            WHEN m.answered_id IS NOT NULL THEN 'answered'
            WHEN m.account_id IS NULL THEN 'not_enabled'
+           WHEN w.fits IS NULL THEN 'busy'
            WHEN NOT w.fits AND NOT (SELECT met_one FROM crossed)
                 AND w.takes > (SELECT rest.available FROM rest WHERE rest.account_id = w.account_id) THEN 'short'
            ELSE 'again'

@@ -5,7 +5,6 @@ use super::*;
 impl Learner<'_> {
     pub(super) fn succeeded(&self, money: Money) -> Decision {
         let status = self.transaction.status;
-        let asked = matches!(self.news.source, Source::Answer);
         if status == Status::Review || status == Status::Reversed {
             return self.note(AttemptState::Succeeded);
         }
@@ -19,7 +18,7 @@ impl Learner<'_> {
         }
         match status {
             Status::Succeeded if self.is_current() => self.confirmed(),
-            Status::Failed | Status::Expired if self.is_current() && !asked => self.ask_first(),
+            Status::Failed | Status::Expired if self.is_current() && !self.was_asked() => self.ask_first(),
             Status::Failed | Status::Expired if self.is_current() && self.transaction.kind == Kind::Deposit => {
                 let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
                 Decision::step(step.reason("late_success", "The gateway executed it after all.", None).done())
@@ -61,12 +60,10 @@ impl Learner<'_> {
 
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
     pub(super) fn confirmed(&self) -> Decision {
-        match (self.news.source, self.transaction.status.is_final()) {
-            (Source::Answer, true) => {
-                Decision::LookAgain { version: self.transaction.version, due_in: None, asks: self.transaction.asks }
-            }
-            _ => Decision::Nothing("already ended so"),
+        if self.was_asked() && self.transaction.status.is_final() {
+            return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }
+        Decision::Nothing("already ended so")
     }
 
     pub(super) fn expired(&self) -> Decision {
@@ -75,6 +72,10 @@ impl Learner<'_> {
         }
         if matches!(self.news.source, Source::Callback { .. }) {
             return self.ask_first();
+        }
+        // A capture may have taken the money, whatever the order's page says of the customer's time.
+        if self.attempt.operation(Operation::Capture).is_some() {
+            return self.unknown();
         }
         let message = "The customer did not approve in time.";
         if self.transaction.status == Status::RequiresAction && self.transaction.kind == Kind::Deposit {
@@ -87,7 +88,8 @@ impl Learner<'_> {
 
     pub(super) fn reversed(&self) -> Decision {
         match self.transaction.status {
-            Status::Succeeded if !matches!(self.news.source, Source::Answer) => self.ask_first(),
+            Status::Succeeded if !self.was_asked() => self.ask_first(),
+            Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.ask_later(),
             Status::Review | Status::Reversed => Decision::Nothing("already known"),
             _ if self.is_live() || self.transaction.status == Status::Succeeded => {
                 self.review("taken_back", "The gateway took the payment back.", self.attempt.state)

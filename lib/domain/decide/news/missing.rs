@@ -49,13 +49,17 @@ impl Learner<'_> {
         }
     }
 
-    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing.
+    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing; and a gateway that
+    /// cannot be asked about a withdrawal says this too, so that for those it never proves anything: it lets the payment be sent again
+    /// under its key, and the answer to that tells.
     pub(super) fn not_found(&self) -> Decision {
         if !(self.is_live() && self.transaction.status == Status::Unknown) {
-            return if self.is_live() { self.ask_later() } else { Decision::Nothing("not news") };
+            return if self.is_live() { self.ask_later() } else { self.unpaid_after_the_end() };
         }
         let (policy, now) = (self.context.policy, self.context.now);
-        let on_its_way = self.attempt.last_send_by().is_some_and(|send_by| now < send_by + policy.settle_window);
+        // What the gateway knew when it was asked; the answer may have taken its time.
+        let asked_at = if let Source::Answer { asked_at } = self.news.source { asked_at } else { now };
+        let on_its_way = self.attempt.last_send_by().is_some_and(|send_by| asked_at < send_by + policy.settle_window);
         if on_its_way {
             return self.ask_later();
         }
@@ -63,15 +67,23 @@ impl Learner<'_> {
         let never_captured = self.attempt.operation(Operation::Capture).is_none();
         if now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again() {
             let asks = self.transaction.asks.saturating_add(1);
-            let due_in = policy.ask_in(asks).unwrap_or(Duration::ZERO);
             let step = self.step(Status::Unknown, AttemptState::Unknown).command(Act::Create);
-            return Decision::step(step.asks(asks).due_in(Some(due_in)).done());
+            return Decision::step(step.asks(asks).due_in(Some(policy.ask_in(asks))).done());
         }
-        let too_soon = self.attempt.not_found_at.is_some_and(|last| now < last + policy.settle_window);
+        let too_soon = self.attempt.not_found_at.is_some_and(|last| asked_at < last + policy.settle_window);
         if too_soon {
             return self.ask_later();
         }
         self.count_not_found()
+    }
+
+    /// Asked about a payment that has ended here, the gateway has nothing that would be paid: it ended so.
+    pub(super) fn unpaid_after_the_end(&self) -> Decision {
+        match self.transaction.status {
+            Status::Failed | Status::Expired if self.is_current() => self.confirmed(),
+            Status::Succeeded if self.is_current() && self.was_asked() => self.ask_later(),
+            _ => Decision::Nothing("not news"),
+        }
     }
 
     /// Sent again under its key, the payment was rejected. Had an earlier call been executed, its result would have been the answer, and the
@@ -110,14 +122,14 @@ impl Learner<'_> {
             (Source::Call { .. }, Status::Submitting) if self.is_current() => {
                 let state =
                     if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
-                let step = self.step(Status::Unknown, state).due_in(self.context.policy.ask_in(0));
+                let step = self.step(Status::Unknown, state).due_in(Some(self.context.policy.ask_in(0)));
                 Decision::step(
                     step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None)
                         .done(),
                 )
             }
-            (Source::Answer, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
-            (Source::Answer, Status::Failed | Status::Expired | Status::Succeeded) => self.ask_later(),
+            (Source::Answer { .. }, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
+            (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.ask_later(),
             _ => Decision::Nothing("no information"),
         }
     }

@@ -6,9 +6,10 @@ mod open;
 
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::build::{Step, attempt_now};
+use super::build::{REFERENCE_LIMIT, Step, attempt_now, shortened};
 use super::{Context, Decision};
 use crate::domain::change::{Actor, AttemptChange, Change, OperationChange};
 use crate::domain::event::Act;
@@ -26,7 +27,10 @@ pub enum Source {
         operation: Operation,
         begun: i64,
     },
-    Answer,
+    /// `asked_at` is the database's time shortly before the question went out: what the gateway says is as old as that.
+    Answer {
+        asked_at: OffsetDateTime,
+    },
     Callback {
         id: Uuid,
     },
@@ -95,7 +99,7 @@ impl<'a> Learner<'a> {
     fn cause(&self) -> String {
         match self.news.source {
             Source::Call { operation, begun } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
-            Source::Answer => format!("asked:{}", self.transaction.version),
+            Source::Answer { .. } => format!("asked:{}", self.transaction.version),
             Source::Callback { id } => format!("callback:{id}"),
         }
     }
@@ -103,9 +107,14 @@ impl<'a> Learner<'a> {
     fn actor(&self) -> Actor {
         match self.news.source {
             Source::Call { .. } => Actor::Worker,
-            Source::Answer => Actor::Reconciler,
+            Source::Answer { .. } => Actor::Reconciler,
             Source::Callback { .. } => Actor::Callback,
         }
+    }
+
+    /// The news is what the gateway said when asked.
+    fn was_asked(&self) -> bool {
+        matches!(self.news.source, Source::Answer { .. })
     }
 
     fn callback(&self) -> Option<Uuid> {
@@ -117,10 +126,12 @@ impl<'a> Learner<'a> {
 
     fn attempt_becomes(&self, state: AttemptState) -> AttemptChange {
         let mut change = attempt_now(self.attempt, state);
-        change.reference = self.news.outcome.reference().map(Into::into);
+        // Cut short, an id would be another payment's: one that is no id of any gateway is not kept at all.
+        change.reference =
+            self.news.outcome.reference().filter(|id| id.chars().count() <= REFERENCE_LIMIT).map(Into::into);
         if let Outcome::Declined { code, message, .. } | Outcome::Rejected { code, message } = self.news.outcome {
-            change.gateway_code = Some(code.clone());
-            change.gateway_text = Some(message.clone());
+            change.gateway_code = Some(shortened(code));
+            change.gateway_text = Some(shortened(message));
         }
         change
     }
@@ -144,12 +155,7 @@ impl<'a> Learner<'a> {
 
     fn ask_later(&self) -> Decision {
         let asks = self.transaction.asks.saturating_add(1);
-        Decision::LookAgain {
-            version: self.transaction.version,
-            // When the schedule is used up the next look finds it so, and hands over to a human.
-            due_in: Some(self.context.policy.ask_in(asks).unwrap_or(Duration::ZERO)),
-            asks,
-        }
+        Decision::LookAgain { version: self.transaction.version, due_in: Some(self.context.policy.ask_in(asks)), asks }
     }
 
     /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost.
@@ -157,7 +163,7 @@ impl<'a> Learner<'a> {
         let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor())
             .callback(self.callback())
             .asks(self.transaction.asks)
-            .due_in(Some(self.context.policy.ask_in(0).unwrap_or(self.context.policy.margin)))
+            .due_in(Some(self.context.policy.ask_in(0)))
             .ask_about(self.attempt);
         Decision::step(step.done())
     }

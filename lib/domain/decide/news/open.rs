@@ -5,18 +5,33 @@ use super::*;
 impl Learner<'_> {
     pub(super) fn accepted(&self) -> Decision {
         if !self.is_live() {
-            return Decision::Nothing("not news");
+            return self.on_the_books_after_the_end(AttemptState::Accepted);
         }
         match self.transaction.status {
-            Status::AwaitingGateway if matches!(self.news.source, Source::Answer) => self.ask_later(),
+            Status::AwaitingGateway if self.was_asked() => self.ask_later(),
             Status::AwaitingGateway => self.note(AttemptState::Accepted),
             // While a capture is under way, "accepted" is about the order, not about the capture.
             Status::Submitting if self.capture_under_way() && !matches!(self.news.source, Source::Call { .. }) => {
                 Decision::Nothing("a capture is under way")
             }
             _ => Decision::step(
-                self.step(Status::AwaitingGateway, AttemptState::Accepted).due_in(self.context.policy.ask_in(0)).done(),
+                self.step(Status::AwaitingGateway, AttemptState::Accepted)
+                    .due_in(Some(self.context.policy.ask_in(0)))
+                    .done(),
             ),
+        }
+    }
+
+    /// On the books by an attempt that the payment does not wait for: given up, or ended here.
+    fn on_the_books_after_the_end(&self, state: AttemptState) -> Decision {
+        if !self.is_current() || self.transaction.status == Status::Created {
+            return self.note(state);
+        }
+        match (self.news.source, self.transaction.status) {
+            (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.ask_later(),
+            // The answer to a call that was given up on: what ended here may come to something after all.
+            (Source::Call { .. }, Status::Failed | Status::Expired) => self.ask_first(),
+            _ => Decision::Nothing("not news"),
         }
     }
 
@@ -24,11 +39,15 @@ impl Learner<'_> {
         self.transaction.status == Status::Submitting && self.attempt.operation(Operation::Capture).is_some()
     }
 
-    pub(super) fn needs_customer(&self, url: &str, expires_at: Option<time::OffsetDateTime>) -> Decision {
+    pub(super) fn needs_customer(&self, url: &str, expires_at: Option<OffsetDateTime>) -> Decision {
+        let has_ended = self.is_current() && self.transaction.status.is_final();
+        if has_ended && self.was_asked() {
+            return self.unpaid_after_the_end();
+        }
         if !self.is_live() || self.transaction.kind == Kind::Withdrawal {
             return self.accepted();
         }
-        let asked = matches!(self.news.source, Source::Answer);
+        let asked = self.was_asked();
         match self.transaction.status {
             Status::RequiresAction => {
                 let over = self.transaction.next_action_expires_at.is_some_and(|end| self.context.now >= end);
@@ -44,7 +63,7 @@ impl Learner<'_> {
             _ => Decision::step(
                 self.step(Status::RequiresAction, AttemptState::NeedsCustomer)
                     .next_action(url.to_owned(), expires_at)
-                    .due_in(self.context.policy.ask_in(0))
+                    .due_in(Some(self.context.policy.ask_in(0)))
                     .done(),
             ),
         }
@@ -53,7 +72,7 @@ impl Learner<'_> {
     /// The capture is ordered by a command in the same commit; should it get lost, the next question orders it again.
     pub(super) fn approved(&self) -> Decision {
         if !self.is_live() {
-            return Decision::Nothing("not news");
+            return self.on_the_books_after_the_end(AttemptState::Approved);
         }
         let ordered = self.attempt.state == AttemptState::Approved;
         let by_callback = matches!(self.news.source, Source::Callback { .. });
@@ -71,8 +90,7 @@ impl Learner<'_> {
             return self.ask_later();
         }
         let asks = if ordered { self.transaction.asks.saturating_add(1) } else { 0 };
-        let due_in = self.context.policy.ask_in(asks).unwrap_or(Duration::ZERO);
-        let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks).due_in(Some(due_in));
-        Decision::step(step.done())
+        let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks);
+        Decision::step(step.due_in(Some(self.context.policy.ask_in(asks))).done())
     }
 }

@@ -100,9 +100,9 @@ fn the_same_news_again_changes_nothing_more() {
         for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
             for outcome in [succeeded(), declined()] {
                 let transaction = payment(kind, status);
-                let first = told(&transaction, Source::Answer, &outcome);
+                let first = told(&transaction, ANSWER, &outcome);
                 let after = step(&first).applied_to(&transaction, NOW);
-                let again = told(&after, Source::Answer, &outcome);
+                let again = told(&after, ANSWER, &outcome);
                 assert!(
                     !matches!(again, Decision::Step(_)),
                     "{} again at {:?}: {again:?}",

@@ -1,5 +1,7 @@
 //! Guarantees of the state machine: over every (status, news, source), and by name for the rules that money hangs on.
 
+mod asked;
+mod ended;
 mod every;
 mod named;
 mod orders;
@@ -19,6 +21,8 @@ use crate::domain::route::GatewayState;
 use crate::domain::transaction::{Attempt, AttemptState, OperationState, Status, Substatus, Transaction};
 
 pub const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05 UTC);
+/// The answer to a question that was put just now.
+pub const ANSWER: Source = Source::Answer { asked_at: NOW };
 pub const GATEWAYS: [&str; 2] = ["stripe", "bank"];
 
 pub fn euros(minor: i64) -> Money {
@@ -142,15 +146,24 @@ pub fn sources() -> [Source; 4] {
     [
         Source::Call { operation: Operation::Create, begun: 7 },
         Source::Call { operation: Operation::Capture, begun: 7 },
-        Source::Answer,
+        ANSWER,
         Source::Callback { id: Uuid::now_v7() },
     ]
 }
 
 /// What follows from news of the payment's first attempt.
 pub fn told(transaction: &Transaction, source: Source, outcome: &Outcome) -> Decision {
+    told_at(NOW, transaction, source, outcome)
+}
+
+pub fn told_at(now: OffsetDateTime, transaction: &Transaction, source: Source, outcome: &Outcome) -> Decision {
     let attempt = transaction.attempts.first().map_or(Uuid::nil(), |attempt| attempt.id);
-    within(NOW, |context| learn(transaction, News { attempt, source, outcome }, context))
+    within(now, |context| learn(transaction, News { attempt, source, outcome }, context))
+}
+
+/// The answer to a question that was put, and answered, at `now`.
+pub fn answered_at(now: OffsetDateTime, transaction: &Transaction, outcome: &Outcome) -> Decision {
+    told_at(now, transaction, Source::Answer { asked_at: now }, outcome)
 }
 
 pub fn step(decision: &Decision) -> &Change {

@@ -125,7 +125,7 @@ fn a_callback_alone_never_releases_a_hold() {
 fn a_different_amount_goes_to_a_human() {
     let other = Outcome::Succeeded { reference: "pi_1".into(), money: euros(999) };
     for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
-        let decision = told(&payment(Kind::Deposit, status), Source::Answer, &other);
+        let decision = told(&payment(Kind::Deposit, status), ANSWER, &other);
         assert_eq!(step(&decision).to, Status::Review);
     }
 }
@@ -138,8 +138,8 @@ fn a_success_on_a_given_up_attempt_goes_to_a_human() {
     newer.number = 2;
     transaction.attempts.push(newer);
     transaction.attempt = 2;
-    assert_eq!(step(&told(&transaction, Source::Answer, &succeeded())).to, Status::Review);
-    assert!(matches!(told(&transaction, Source::Answer, &declined()), Decision::Note(_)));
+    assert_eq!(step(&told(&transaction, ANSWER, &succeeded())).to, Status::Review);
+    assert!(matches!(told(&transaction, ANSWER, &declined()), Decision::Note(_)));
 }
 
 #[test]
@@ -147,16 +147,16 @@ fn a_late_success_of_a_deposit_counts_only_when_the_gateway_confirms_it() {
     let transaction = payment(Kind::Deposit, Status::Failed);
     let doorbell = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &succeeded());
     assert_eq!((step(&doorbell).to, commanded(&doorbell).act), (Status::Failed, Act::Ask));
-    assert_eq!(step(&told(&transaction, Source::Answer, &succeeded())).to, Status::Succeeded);
+    assert_eq!(step(&told(&transaction, ANSWER, &succeeded())).to, Status::Succeeded);
     let withdrawal = payment(Kind::Withdrawal, Status::Failed);
-    assert_eq!(step(&told(&withdrawal, Source::Answer, &succeeded())).to, Status::Review);
+    assert_eq!(step(&told(&withdrawal, ANSWER, &succeeded())).to, Status::Review);
 }
 
 #[test]
 fn no_such_payment_resends_with_the_same_key_while_that_is_safe() {
     let mut transaction = payment(Kind::Withdrawal, Status::Unknown);
     transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
-    let decision = told(&transaction, Source::Answer, &Outcome::NotFound);
+    let decision = told(&transaction, ANSWER, &Outcome::NotFound);
     let order = commanded(&decision);
     assert_eq!((order.act, order.attempt), (Act::Create, 1));
     let after = step(&decision).applied_to(&transaction, NOW);
@@ -170,7 +170,7 @@ fn no_such_payment_resends_with_the_same_key_while_that_is_safe() {
 #[test]
 fn no_such_payment_is_not_believed_while_the_call_may_be_on_its_way() {
     let transaction = payment(Kind::Deposit, Status::Unknown);
-    assert!(matches!(told(&transaction, Source::Answer, &Outcome::NotFound), Decision::LookAgain { .. }));
+    assert!(matches!(told(&transaction, ANSWER, &Outcome::NotFound), Decision::LookAgain { .. }));
 }
 
 #[test]
@@ -179,14 +179,11 @@ fn no_such_payment_twice_ends_a_deposit_and_hands_a_withdrawal_to_a_human() {
         let mut transaction = payment(kind, Status::Unknown);
         transaction.submit_until = NOW;
         transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
-        let first = told(&transaction, Source::Answer, &Outcome::NotFound);
+        let first = told(&transaction, ANSWER, &Outcome::NotFound);
         assert_eq!(step(&first).to, Status::Unknown);
         let after = step(&first).applied_to(&transaction, NOW);
-        assert!(matches!(told(&after, Source::Answer, &Outcome::NotFound), Decision::LookAgain { .. }), "too soon");
-        let attempt = after.attempts[0].id;
-        let (later, outcome) = (NOW + Duration::from_secs(61), Outcome::NotFound);
-        let news = News { attempt, source: Source::Answer, outcome: &outcome };
-        let second = within(later, |context| learn(&after, news, context));
+        assert!(matches!(told(&after, ANSWER, &Outcome::NotFound), Decision::LookAgain { .. }), "too soon");
+        let second = answered_at(NOW + Duration::from_secs(61), &after, &Outcome::NotFound);
         assert_eq!(step(&second).to, end);
     }
 }
@@ -202,11 +199,10 @@ fn a_payment_rejected_when_sent_again_is_sent_no_more_and_ends_once_the_gateway_
         let unknown = told(&transaction, CALLED, &rejected);
         assert_eq!(step(&unknown).to, Status::Unknown);
         let after = step(&unknown).applied_to(&transaction, NOW);
-        let first = told(&after, Source::Answer, &Outcome::NotFound);
+        let first = told(&after, ANSWER, &Outcome::NotFound);
         assert_eq!((step(&first).to, step(&first).command.is_none()), (Status::Unknown, true));
         let after = step(&first).applied_to(&after, NOW);
-        let news = News { attempt: after.attempts[0].id, source: Source::Answer, outcome: &Outcome::NotFound };
-        let second = within(NOW + Duration::from_secs(61), |context| learn(&after, news, context));
+        let second = answered_at(NOW + Duration::from_secs(61), &after, &Outcome::NotFound);
         assert_eq!((step(&second).to, step(&second).substatus), (Status::Failed, Some(Substatus::NotExecuted)));
         assert_eq!(step(&second).postings.is_empty(), kind == Kind::Deposit);
     }
@@ -239,7 +235,7 @@ fn a_customer_who_never_comes_lets_the_payment_expire_only_when_the_gateway_says
         redirect_url: "https://gateway.example".into(),
         expires_at: None,
     };
-    assert_eq!(step(&told(&transaction, Source::Answer, &unpaid)).to, Status::Expired);
+    assert_eq!(step(&told(&transaction, ANSWER, &unpaid)).to, Status::Expired);
 }
 
 #[test]

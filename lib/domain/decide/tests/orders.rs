@@ -12,9 +12,7 @@ fn news_of(end: &Outcome) -> Vec<(Source, Outcome)> {
     });
     vague
         .chain(Some(end.clone()))
-        .flat_map(|outcome| {
-            [Source::Answer, Source::Callback { id: Uuid::now_v7() }].map(|source| (source, outcome.clone()))
-        })
+        .flat_map(|outcome| [ANSWER, Source::Callback { id: Uuid::now_v7() }].map(|source| (source, outcome.clone())))
         .collect()
 }
 
@@ -23,7 +21,7 @@ fn live(kind: Kind, from: Status, end: &Outcome, order: &[usize]) -> (Status, Ve
     let mut transaction = payment(kind, from);
     let mut booked = Vec::new();
     let all = news_of(end);
-    let asked = (Source::Answer, end.clone());
+    let asked = (ANSWER, end.clone());
     for (source, outcome) in order.iter().map(|index| &all[index % all.len()]).chain([&asked, &asked]) {
         // A callback that was handed in before never comes again under its own id: the store keeps it out.
         let source =

@@ -1,0 +1,85 @@
+//! The question schedule: what uses it up, and how old an answer is.
+
+use super::*;
+use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::due::{Due, fell_due};
+
+fn due(transaction: &Transaction, now: OffsetDateTime) -> Due {
+    within(now, |context| fell_due(transaction, true, context))
+}
+
+#[test]
+fn questions_asked_out_of_turn_never_send_a_payment_to_a_human_before_its_time() {
+    let open = [Status::AwaitingGateway, Status::RequiresAction, Status::Unknown];
+    let ended = [Status::Succeeded, Status::Failed, Status::Expired];
+    let whole: Duration = policy().schedule.iter().sum();
+    for status in open.into_iter().chain(ended) {
+        let mut transaction = payment(Kind::Deposit, status);
+        transaction.asks = 99;
+        let begun = transaction.attempts[0].created_at;
+        assert_eq!(due(&transaction, begun + whole - Duration::from_secs(1)), Due::Ask, "{status:?}");
+        let Due::Decided(decision) = due(&transaction, begun + whole) else {
+            panic!("{status:?} is asked about for ever")
+        };
+        assert_eq!(step(&decision).to, Status::Review, "{status:?}");
+        transaction.asks = 2;
+        assert_eq!(due(&transaction, begun + whole * 9), Due::Ask, "{status:?}: not all was asked");
+    }
+}
+
+#[test]
+fn beyond_the_schedule_a_payment_is_asked_about_in_its_last_interval() {
+    let mut transaction = payment(Kind::Deposit, Status::AwaitingGateway);
+    transaction.asks = 99;
+    let told = told(&transaction, ANSWER, &Outcome::Unknown { why: "time-out".into() });
+    let last = policy().schedule.last().copied();
+    assert!(matches!(told, Decision::LookAgain { due_in, .. } if due_in == last), "{told:?}");
+}
+
+/// The question left before the last call's time was over; the answer took longer.
+#[test]
+fn no_such_payment_is_as_old_as_its_question() {
+    let window = policy().settle_window;
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    transaction.attempts[0].operations[0].send_by = NOW;
+    let (early, late) = (NOW + window - Duration::from_secs(1), NOW + window + Duration::from_secs(9));
+    let stale = told_at(late, &transaction, Source::Answer { asked_at: early }, &Outcome::NotFound);
+    assert!(matches!(stale, Decision::LookAgain { .. }), "{stale:?}");
+    assert!(matches!(answered_at(late, &transaction, &Outcome::NotFound), Decision::Step(_)));
+
+    transaction.submit_until = NOW;
+    let first = answered_at(late, &transaction, &Outcome::NotFound);
+    let counted = step(&first).applied_to(&transaction, late);
+    let stale = Source::Answer { asked_at: late + window - Duration::from_secs(1) };
+    let again = told_at(late + window * 2, &counted, stale, &Outcome::NotFound);
+    assert!(matches!(again, Decision::LookAgain { .. }), "{again:?}");
+}
+
+/// As of a gateway that cannot be asked about a payout: "no such payment" proves nothing there, however often it is said.
+#[test]
+fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_then_a_humans_and_never_released() {
+    let mut transaction = payment(Kind::Withdrawal, Status::Unknown);
+    let (mut now, mut calls) = (NOW, 0);
+    for _ in 0..100 {
+        now += Duration::from_secs(70);
+        if transaction.status == Status::Review {
+            break;
+        }
+        let decision = answered_at(now, &transaction, &Outcome::NotFound);
+        let Decision::Step(change) = decision else { panic!("{decision:?}") };
+        assert!(change.postings.is_empty());
+        transaction = change.applied_to(&transaction, now);
+        let Some(command) = &change.command else { continue };
+        let command = serde_json::from_slice(&command.payload).unwrap();
+        let begun = within(now, |context| begin(&transaction, &command, Uuid::now_v7(), context));
+        let Begin::Call { change, attempt, operation } = begun else { panic!("{begun:?}") };
+        assert_eq!((attempt, operation), (transaction.attempts[0].id, Operation::Create));
+        transaction = change.applied_to(&transaction, now);
+        calls += 1;
+        let source = Source::Call { operation, begun: transaction.version };
+        let unheard = told_at(now, &transaction, source, &Outcome::Unknown { why: "time-out".into() });
+        transaction = step(&unheard).applied_to(&transaction, now);
+    }
+    assert_eq!(transaction.status, Status::Review);
+    assert!(calls >= 2 && transaction.attempts.len() == 1, "{calls} calls");
+}

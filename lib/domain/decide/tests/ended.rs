@@ -1,0 +1,133 @@
+//! News of payments that have ended here, or have gone on to another attempt.
+
+use super::*;
+use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::event::{Act, Command};
+
+const ENDED: [Status; 3] = [Status::Succeeded, Status::Failed, Status::Expired];
+
+fn reference() -> String {
+    "pi_1".into()
+}
+
+fn page() -> Outcome {
+    Outcome::NeedsCustomer { reference: reference(), redirect_url: "https://gateway.example".into(), expires_at: None }
+}
+
+/// Every answer to a question either says when to look again, or that the payment ended so and nobody need look.
+#[test]
+fn a_question_about_a_payment_that_has_ended_always_leads_on_or_to_rest() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for status in ENDED {
+            for outcome in outcomes() {
+                let decision = told(&payment(kind, status), ANSWER, &outcome);
+                let leads_on = matches!(decision, Decision::Step(_) | Decision::LookAgain { .. });
+                assert!(leads_on, "{} at {status:?}: {decision:?} is asked about for ever", outcome.name());
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_to_pay_at_the_gateway_confirms_an_end_without_success_and_never_a_success() {
+    for outcome in [Outcome::NotFound, page()] {
+        for status in ENDED {
+            let decision = told(&payment(Kind::Deposit, status), ANSWER, &outcome);
+            let Decision::LookAgain { due_in, .. } = decision else { panic!("{decision:?}") };
+            assert_eq!(due_in.is_none(), status != Status::Succeeded, "{} at {status:?}", outcome.name());
+        }
+    }
+}
+
+#[test]
+fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again() {
+    let (accepted, approved) =
+        (Outcome::Accepted { reference: reference() }, Outcome::Approved { reference: reference() });
+    for status in ENDED {
+        for outcome in [&accepted, &approved] {
+            let decision = told(&payment(Kind::Deposit, status), ANSWER, outcome);
+            assert!(matches!(decision, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {decision:?}");
+        }
+    }
+    let called = Source::Call { operation: Operation::Create, begun: 2 };
+    for status in [Status::Failed, Status::Expired] {
+        let decision = told(&payment(Kind::Withdrawal, status), called, &accepted);
+        let command: Command = serde_json::from_slice(&step(&decision).command.as_ref().unwrap().payload).unwrap();
+        assert_eq!((step(&decision).to, command.act), (status, Act::Ask));
+    }
+}
+
+#[test]
+fn an_attempt_that_was_given_up_keeps_the_reference_of_its_late_acceptance() {
+    let mut gone_on = payment(Kind::Deposit, Status::Submitting);
+    gone_on.attempt = 2;
+    let mut waiting = payment(Kind::Deposit, Status::Created);
+    waiting.attempts = gone_on.attempts.clone();
+    waiting.attempt = 1;
+    for transaction in [gone_on, waiting] {
+        for source in sources() {
+            let outcome = Outcome::Accepted { reference: "pi_late".into() };
+            let decision = told(&transaction, source, &outcome);
+            let Decision::Note(news) = decision else { panic!("{source:?}: {decision:?}") };
+            assert_eq!((news.state, news.reference.as_deref()), (AttemptState::Accepted, Some("pi_late")));
+        }
+    }
+}
+
+#[test]
+fn an_order_that_ran_out_after_its_capture_was_sent_fails_nobody() {
+    for outcome in [Outcome::Expired { reference: None }, page()] {
+        for status in [Status::Submitting, Status::RequiresAction, Status::Unknown] {
+            let mut transaction = payment(Kind::Deposit, status);
+            transaction.next_action_expires_at = Some(NOW - Duration::from_secs(1));
+            let sent = OperationState { kind: Operation::Capture, calls: 1, send_by: NOW, rejected: false };
+            transaction.attempts[0].operations.push(sent);
+            for source in sources() {
+                if let Decision::Step(change) = told(&transaction, source, &outcome) {
+                    assert!(!change.to.is_final(), "{} by {source:?} ends {status:?}", outcome.name());
+                }
+            }
+        }
+    }
+}
+
+fn sent_again(transaction: &Transaction, now: OffsetDateTime, paused: bool) -> Begin {
+    let command = Command {
+        transaction_id: transaction.id,
+        act: Act::Create,
+        attempt: transaction.attempt,
+        gateway: transaction.gateway.clone(),
+        version: transaction.version,
+    };
+    let (policy, mut gateways) = (policy(), gateway_states());
+    gateways[0].paused = paused;
+    let context = Context { now, policy: &policy, candidates: &GATEWAYS, gateways: &gateways };
+    begin(transaction, &command, Uuid::now_v7(), context)
+}
+
+#[test]
+fn nothing_is_sent_again_after_its_time_or_to_a_paused_gateway() {
+    let transaction = payment(Kind::Withdrawal, Status::Unknown);
+    assert!(matches!(sent_again(&transaction, NOW, false), Begin::Call { .. }));
+    for (now, paused) in [(transaction.submit_until, false), (NOW, true)] {
+        let begun = sent_again(&transaction, now, paused);
+        assert!(matches!(begun, Begin::Instead(Decision::Nothing(_))), "{begun:?}");
+    }
+}
+
+#[test]
+fn what_a_gateway_says_is_kept_only_as_long_as_it_fits() {
+    let transaction = payment(Kind::Deposit, Status::Submitting);
+    let called = Source::Call { operation: Operation::Create, begun: 7 };
+    for (length, kept) in [(255, true), (256, false)] {
+        let accepted = Outcome::Accepted { reference: "é".repeat(length) };
+        let decision = told(&transaction, called, &accepted);
+        assert_eq!(step(&decision).attempt_change.as_ref().unwrap().reference.is_some(), kept, "{length}");
+    }
+    let text = "é".repeat(100_000);
+    let declined = Outcome::Declined { reference: None, code: text.clone(), message: text };
+    let decision = told(&transaction, called, &declined);
+    let (news, reason) = (step(&decision).attempt_change.as_ref().unwrap(), step(&decision).reason.as_ref().unwrap());
+    let kept = [&news.gateway_code, &news.gateway_text, &reason.gateway_code, &Some(reason.message.clone())];
+    assert!(kept.into_iter().all(|text| text.as_ref().is_some_and(|text| text.chars().count() == 500)));
+}
