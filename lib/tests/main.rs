@@ -14,6 +14,7 @@ mod ingress;
 mod kafka;
 mod load;
 mod outbox;
+mod plans;
 mod reconciler;
 mod redis;
 mod relay;

@@ -27,10 +27,10 @@ fn withdraws(acceptor: &Acceptor, user: User, key: &str) -> JoinHandle<Result<Ve
     tokio::spawn(async move { acceptor.accept(entry).await })
 }
 
-fn impatient(database: &Database, tasks: &TaskTracker) -> Acceptor {
-    let layout = Layout { connections: 1, patience: Duration::from_millis(300), ..Layout::default() };
+fn with_patience(patience: Duration, database: &Database) -> Acceptor {
+    let layout = Layout { connections: 1, patience, ..Layout::default() };
     let batch = Accepting { clock: DatabaseClock::default() };
-    Acceptor::new(Combiner::start(batch, &database.settings(), layout, tasks))
+    Acceptor::new(Combiner::start(batch, &database.settings(), layout, &TaskTracker::new()))
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +57,7 @@ async fn a_locked_account_holds_up_nobody_else_and_is_served_once_it_is_free() {
 #[tokio::test]
 async fn an_account_locked_for_longer_than_anybody_waits_refuses_leaves_nothing_and_never_says_short() {
     let database = Database::new().await;
-    let acceptor = impatient(&database, &TaskTracker::new());
+    let acceptor = with_patience(Duration::from_millis(300), &database);
     let user = orders::user_with(&database.owner, 0).await;
     let holding = lock(&database.owner, user).await;
     let refused = withdraws(&acceptor, user, "k").await.unwrap();
@@ -73,11 +73,12 @@ async fn an_account_locked_for_longer_than_anybody_waits_refuses_leaves_nothing_
 #[tokio::test]
 async fn a_request_whose_session_was_lost_is_never_told_that_nothing_was_committed() {
     let database = Database::new().await;
-    let acceptor = impatient(&database, &TaskTracker::new());
+    let acceptor = with_patience(Duration::from_secs(3), &database);
     let user = orders::user_with(&database.owner, 100).await;
     let _holding = lock(&database.owner, user).await;
     let refused = withdraws(&acceptor, user, "k");
-    let ending = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'accept' AND datname = current_database()";
+    let ending = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                  WHERE application_name = 'accept' AND datname = current_database() AND query <> ''";
     let ended: i64 = crate::harness::eventually("its session to be lost", Duration::from_secs(10), || async {
         Some(sqlx::query_scalar(ending).fetch_one(&database.owner).await.unwrap()).filter(|ended| *ended > 0)
     })
@@ -88,31 +89,30 @@ async fn a_request_whose_session_was_lost_is_never_told_that_nothing_was_committ
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn everybody_is_served_in_time_by_one_account_that_is_never_left_alone() {
+async fn everybody_is_served_in_time_by_one_account_that_is_hardly_ever_free() {
     let database = Database::new().await;
     let tasks = TaskTracker::new();
     let acceptors = [acceptor(&database, 2, &tasks), acceptor(&database, 2, &tasks)];
-    let user = orders::user_with(&database.owner, 2_000).await;
-    let begin = Instant::now();
-    let orders: Vec<_> = (0..2_000).map(|n| withdraws(&acceptors[n % 2], user, &format!("k{n}"))).collect();
+    let user = orders::user_with(&database.owner, 1_000).await;
+    let orders: Vec<_> = (0..1_000).map(|n| withdraws(&acceptors[n % 2], user, &format!("k{n}"))).collect();
     // As settlement does: it posts to the same account all the time.
     let posting = tokio::spawn({
         let pool = database.owner.clone();
         async move {
+            let mut turns = tokio::time::interval(Duration::from_millis(6));
             loop {
                 let mut holding = lock(&pool, user).await;
                 sqlx::query("SELECT pg_sleep(0.003)").execute(&mut *holding).await.unwrap();
                 holding.rollback().await.unwrap();
-                tokio::task::yield_now().await;
+                turns.tick().await;
             }
         }
     });
     for verdict in join_all(orders).await {
         assert_eq!(verdict.unwrap().unwrap(), Verdict::Accepted);
     }
-    eprintln!("2,000 withdrawals of one account in {:?}", begin.elapsed());
     posting.abort();
-    assert_eq!(orders::balance(&database.owner, user).await, (0, 2_000));
+    assert_eq!(orders::balance(&database.owner, user).await, (0, 1_000));
 }
 
 /// As when its session was lost and the first run is still under way.

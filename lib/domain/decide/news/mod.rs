@@ -73,7 +73,7 @@ pub fn rung(transaction: &Transaction, attempt: Uuid, callback: Uuid, context: C
     let learner = Learner { transaction, attempt, news, context };
     match transaction.status {
         Status::Reversed | Status::Cancelled | Status::Review => Decision::Nothing("nothing can follow by itself"),
-        Status::Succeeded if learner.is_current() => Decision::Nothing("already succeeded"),
+        // After a success too: what the gateway wants seen may be that it took the money back.
         _ => learner.ask_first(),
     }
 }

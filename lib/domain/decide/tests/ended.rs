@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::news::rung;
 use crate::domain::event::{Act, Command};
 
 const ENDED: [Status; 3] = [Status::Succeeded, Status::Failed, Status::Expired];
@@ -88,6 +89,25 @@ fn an_order_that_ran_out_after_its_capture_was_sent_fails_nobody() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_payment_to_a_human() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let transaction = payment(kind, Status::Succeeded);
+        let attempt = transaction.attempts[0].id;
+        let rang = within(NOW, |context| rung(&transaction, attempt, Uuid::now_v7(), context));
+        let command: Command = serde_json::from_slice(&step(&rang).command.as_ref().unwrap().payload).unwrap();
+        assert_eq!((step(&rang).to, command.act), (Status::Succeeded, Act::Ask));
+        let asked = step(&rang).applied_to(&transaction, NOW);
+        let same = told(&asked, ANSWER, &succeeded());
+        assert!(matches!(same, Decision::LookAgain { due_in: None, .. }), "{same:?}");
+        let back = Outcome::Reversed { reference: reference(), money: euros(1_000), how: Reversal::Chargeback };
+        let decision = told(&asked, ANSWER, &back);
+        let found = (step(&decision).to, step(&decision).reason.as_ref().map(|reason| reason.code.as_str()));
+        assert_eq!(found, (Status::Review, Some("taken_back")));
+        assert!(step(&decision).postings.is_empty());
     }
 }
 

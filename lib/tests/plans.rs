@@ -1,0 +1,62 @@
+//! The plans of statements that serve many requests at once: made when the tables are empty, they must hold when they are not.
+
+use std::collections::HashMap;
+
+use serde_json::Value;
+use sqlx::Connection;
+
+use crate::harness::Database;
+
+/// The statements, and how many parameters each has.
+const STATEMENTS: [(&str, &str, usize); 5] = [
+    ("accept", include_str!("../transactions/sql/accept.sql"), 38),
+    ("apply", include_str!("../settlement/sql/apply.sql"), 47),
+    ("load", include_str!("../transactions/sql/load.sql"), 1),
+    ("load attempts", include_str!("../transactions/sql/load_attempts.sql"), 1),
+    ("store", include_str!("../callbacks/sql/store.sql"), 10),
+];
+
+/// Every node of a plan, as it is.
+fn nodes<'a>(plan: &'a Value, into: &mut Vec<&'a Value>) {
+    into.push(plan);
+    for child in plan["Plans"].as_array().into_iter().flatten() {
+        nodes(child, into);
+    }
+}
+
+/// Entered by another column than its first, an index is read from end to end.
+fn reads_all(node: &Value, leading: &HashMap<String, String>) -> bool {
+    let condition = node["Index Cond"].as_str().unwrap_or_default();
+    let by_index = node["Index Name"].as_str().map(|name| condition.contains(leading[name].as_str()));
+    node["Node Type"] == "Seq Scan" || by_index == Some(false)
+}
+
+#[tokio::test]
+async fn no_statement_of_many_requests_ever_reads_a_whole_table() {
+    let database = Database::new().await;
+    let mut session = database.settings().connect_for_batches("plans").await.unwrap();
+    let columns: Vec<(String, String)> = sqlx::query_as(
+        "SELECT i.indexrelid::regclass::text, a.attname::text
+         FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = i.indkey[0]",
+    )
+    .fetch_all(&mut session)
+    .await
+    .unwrap();
+    let leading: HashMap<String, String> =
+        columns.into_iter().map(|(index, column)| (index, format!("({column} "))).collect();
+    for (name, sql, parameters) in STATEMENTS {
+        let sql = sql.replace("= ANY ($1)", "= ANY ($1::uuid[])");
+        sqlx::raw_sql(sqlx::AssertSqlSafe(format!("PREPARE statement AS {sql}"))).execute(&mut session).await.unwrap();
+        let nulls = vec!["NULL"; parameters].join(", ");
+        let explain = format!("EXPLAIN (FORMAT JSON) EXECUTE statement ({nulls})");
+        let told: Value = sqlx::query_scalar(sqlx::AssertSqlSafe(explain)).fetch_one(&mut session).await.unwrap();
+        sqlx::raw_sql("DEALLOCATE statement").execute(&mut session).await.unwrap();
+        let mut found = Vec::new();
+        nodes(&told[0]["Plan"], &mut found);
+        let whole: Vec<String> =
+            found.iter().filter(|node| reads_all(node, &leading)).map(ToString::to_string).collect();
+        assert!(whole.is_empty(), "{name}: {whole:?}");
+        assert!(found.iter().any(|node| !node["Index Name"].is_null()), "{name}: {told}");
+    }
+    session.close().await.unwrap();
+}
