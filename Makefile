@@ -13,7 +13,7 @@ TEST_FEATURES := --features failpoints
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: prepare
 prepare: ## install what this machine lacks to build, run and test
@@ -32,10 +32,15 @@ test: ## build and run the tests, on servers of their own
 	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast
 
 .PHONY: test-long
-test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s without a broker
+test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s without a broker, a million events
 	@lib/dev/prepare.sh tests
-	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 \
+	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 PAYFLEET_TEST_EVENTS=1000000 \
 	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet::
+
+.PHONY: planted-bugs
+planted-bugs: ## plant the bugs that the outbox is built against, one after the other, and see each of them found
+	@lib/dev/prepare.sh tests
+	@lib/dev/planted-bugs.sh $(bug)
 
 .PHONY: check
 check: ## formatting, lints, dependencies: no warning allowed

@@ -9,6 +9,8 @@ use sqlx::postgres::PgConnection;
 use super::history::History;
 use super::position::Position;
 use super::snapshot::Snapshot;
+#[cfg(feature = "planted-bugs")]
+use crate::service::planted::{self, Bug};
 
 /// A lane's progress under an epoch.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -39,7 +41,9 @@ pub async fn append(
     progress: &[Progress],
 ) -> Result<Vec<i16>, sqlx::Error> {
     #[cfg(feature = "planted-bugs")]
-    let progress = &unguarded(connection, progress).await?;
+    if planted::is(Bug::NoEpochCheck) {
+        return append_unguarded(connection, history, progress).await;
+    }
     let lanes: Vec<i16> = progress.iter().map(|lane| lane.lane).collect();
     let epochs: Vec<i64> = progress.iter().map(|lane| lane.epoch).collect();
     let from: Vec<String> = progress.iter().map(|lane| lane.position.from.to_string()).collect();
@@ -95,14 +99,25 @@ pub async fn trim(connection: &mut PgConnection, low: i64) -> Result<i64, sqlx::
     Ok(high)
 }
 
-/// The planted bug: whatever epoch the lane has, the statement is made to believe that it is ours.
+/// The planted bug: the same statement without the condition that the lane's epoch is still the one that was given.
 #[cfg(feature = "planted-bugs")]
-async fn unguarded(connection: &mut PgConnection, progress: &[Progress]) -> Result<Vec<Progress>, sqlx::Error> {
-    use crate::service::planted::{self, Bug};
-    if !planted::is(Bug::NoEpochCheck) {
-        return Ok(progress.to_vec());
-    }
-    let current: Vec<(i16, i64)> = sqlx::query_as("SELECT lane, epoch FROM lanes").fetch_all(connection).await?;
-    let epoch_of = |lane: i16| current.iter().find(|(of, _)| *of == lane).map_or(0, |(_, epoch)| *epoch);
-    Ok(progress.iter().map(|lane| Progress { epoch: epoch_of(lane.lane), ..lane.clone() }).collect())
+async fn append_unguarded(
+    connection: &mut PgConnection,
+    history: History,
+    progress: &[Progress],
+) -> Result<Vec<i16>, sqlx::Error> {
+    const CONDITION: &str = "given.epoch = lanes.epoch";
+    let guarded = include_str!("sql/append_checkpoints.sql");
+    assert!(guarded.contains(CONDITION), "there is no condition to leave out");
+    let position = |lane: &Progress| lane.position.to.as_ref().map(Snapshot::to_string);
+    sqlx::query_scalar(sqlx::AssertSqlSafe(guarded.replace(CONDITION, "true")))
+        .bind(progress.iter().map(|lane| lane.lane).collect::<Vec<_>>())
+        .bind(progress.iter().map(|lane| lane.epoch).collect::<Vec<_>>())
+        .bind(progress.iter().map(|lane| lane.position.from.to_string()).collect::<Vec<_>>())
+        .bind(progress.iter().map(position).collect::<Vec<_>>())
+        .bind(progress.iter().map(|lane| lane.position.last_id).collect::<Vec<_>>())
+        .bind(history.system_identifier)
+        .bind(history.timeline)
+        .fetch_all(connection)
+        .await
 }

@@ -251,9 +251,9 @@ impl Lane {
         })
     }
 
-    /// Does any page still wait for an answer?
+    /// Does any page still wait for an answer? One that was refused may never be answered in full: its rest is not sent.
     pub fn awaits_answers(&self) -> bool {
-        self.flight.iter().any(|flight| !flight.page.is_answered())
+        self.flight.iter().any(|flight| flight.page.refusal().is_none() && !flight.page.is_answered())
     }
 
     /// Forgets everything that is not acknowledged; it will be read again.

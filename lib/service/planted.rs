@@ -1,7 +1,7 @@
 //! Bugs that can be planted on purpose, to see that the tests would find them. Without the feature `planted-bugs` there are none,
 //! and [`is`] is a constant.
 //!
-//! `PAYFLEET_PLANTED_BUG=cursor-id-greater-than-last make planted-bugs`
+//! `make planted-bugs` plants one after the other and says what finds it; `make planted-bugs bug=no-epoch-check` plants that one.
 
 macro_rules! bugs {
     ($($(#[$doc:meta])* $bug:ident = $name:literal,)*) => {

@@ -65,6 +65,15 @@ impl Kafka {
         self.server.kill().await;
     }
 
+    /// Stops it where it stands: connections stay open, nothing is answered.
+    pub fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    pub fn thaw(&self) {
+        self.server.thaw();
+    }
+
     /// Starts it once more after it has ended, with the records it had, where clients look for it.
     pub async fn start_again(&mut self) -> Result<(), Error> {
         self.server = self.launch.run(self.port).await?;

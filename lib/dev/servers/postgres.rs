@@ -5,6 +5,7 @@
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use sqlx::Connection;
@@ -13,13 +14,15 @@ use tokio::process::Command;
 
 use super::directory::{Content, Directory};
 use super::supervised::{self, Supervised};
-use super::{Error, finish, free_port, on_path};
+use super::{Error, START_LIMIT, finish, free_port, on_path};
 
 const NAME: &str = "postgres";
 /// Fast shutdown: sessions are ended, data are flushed.
 const POLITE: Signal = Signal::INT;
 const OLDEST: u32 = 15;
 const TRIES: usize = 3;
+/// Between two tries to start a server after a crash.
+const PAUSE: Duration = Duration::from_millis(100);
 
 /// Whether data must survive a crash of the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,29 +35,42 @@ pub enum Durability {
 #[derive(Debug)]
 pub struct Postgres {
     server: Supervised,
+    launch: Launch,
     pub port: u16,
-    password: String,
 }
 
 impl Postgres {
     /// Starts it in `directory`, after ending what an earlier run may have left there.
     pub async fn start(directory: &Directory, durability: Durability) -> Result<Self, Error> {
+        Self::start_with(directory, durability, &[]).await
+    }
+
+    /// Likewise, with more settings of the server's, each as `name=value`.
+    pub async fn start_with(directory: &Directory, durability: Durability, settings: &[&str]) -> Result<Self, Error> {
         let install = Install::find()?;
         let account = Account::choose(directory).await?;
-        let place = account.place.clone();
         supervised::stop_orphan(NAME, directory.path(), POLITE).await;
-        let data = place.join("data");
+        let data = account.place.join("data");
         clear_lock(&data).await;
         if durability == Durability::Waived {
             std::fs::remove_dir_all(&data).or_else(absent_is_fine).map_err(Error::io(&data))?;
         }
         let password = initialise(&install, &account, &data).await?;
         check_version(&install, &data)?;
+        let launch = Launch {
+            program: install.bin.join("postgres"),
+            account,
+            directory: directory.path().into(),
+            data,
+            durability,
+            settings: settings.iter().map(|setting| (*setting).to_owned()).collect(),
+            password,
+        };
         let mut tries = 1;
         loop {
             let port = free_port()?;
-            match run(&install, &account, directory.path(), &data, port, durability, &password).await {
-                Ok(server) => return Ok(Self { server, port, password }),
+            match launch.run(port).await {
+                Ok(server) => return Ok(Self { server, launch, port }),
                 Err(Error::NotStarted { tail, .. }) if tries < TRIES && tail.contains("in use") => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -63,11 +79,34 @@ impl Postgres {
 
     /// As the owner: `postgres://postgres:…@127.0.0.1:port`, without a database.
     pub fn url(&self) -> String {
-        format!("postgres://postgres:{}@127.0.0.1:{}", self.password, self.port)
+        format!("postgres://postgres:{}@127.0.0.1:{}", self.launch.password, self.port)
     }
 
     pub fn into_server(self) -> Supervised {
         self.server
+    }
+
+    /// Ends the server as a crash would. Its sessions' processes see that it is gone and end by themselves, a moment later.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Starts it once more after it has ended, with the data it had, where clients look for it. What sessions were doing when it was
+    /// killed they may finish first: until the last of them has gone, its shared memory keeps a new server out.
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        let begin = Instant::now();
+        loop {
+            match self.launch.run(self.port).await {
+                Ok(server) => {
+                    self.server = server;
+                    return Ok(());
+                }
+                Err(Error::NotStarted { tail, .. }) if tail.contains("in use") && begin.elapsed() < START_LIMIT => {
+                    tokio::time::sleep(PAUSE).await;
+                }
+                Err(error) => return Err(error),
+            }
+        }
     }
 
     pub async fn stop(self) {
@@ -115,6 +154,7 @@ impl Install {
 }
 
 /// As whom the programs run, and where that user may write.
+#[derive(Debug)]
 struct Account {
     prefix: Vec<String>,
     place: PathBuf,
@@ -228,46 +268,55 @@ fn check_version(install: &Install, data: &Path) -> Result<(), Error> {
     Err(Error::OtherVersion { path: data.to_owned(), found, installed: install.version })
 }
 
-async fn run(
-    install: &Install,
-    account: &Account,
-    directory: &Path,
-    data: &Path,
-    port: u16,
+/// What a server is started from.
+#[derive(Debug)]
+struct Launch {
+    program: PathBuf,
+    account: Account,
+    directory: PathBuf,
+    data: PathBuf,
     durability: Durability,
-    password: &str,
-) -> Result<Supervised, Error> {
-    let mut command = account.command(install.bin.join("postgres"));
-    command.arg("-D").arg(data).arg("-p").arg(port.to_string());
-    // No Unix socket: its path has a length limit that a deep clone exceeds.
-    for setting in
-        ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "shared_buffers=128MB"]
-    {
-        command.args(["-c", setting]);
-    }
-    // The checker asks when a step was committed.
-    command.args(["-c", "track_commit_timestamp=on"]);
-    if durability == Durability::Waived {
-        command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
-    }
-    let mut server = Supervised::start(NAME, directory, command, POLITE)?;
-    let options = PgConnectOptions::new_without_pgpass()
-        .host(&Ipv4Addr::LOCALHOST.to_string())
-        .port(port)
-        .username("postgres")
-        .password(password)
-        .database("postgres");
-    let answers = || async {
-        match PgConnection::connect_with(&options).await {
-            Ok(connection) => connection.close().await.is_ok(),
-            Err(_) => false,
+    settings: Vec<String>,
+    password: String,
+}
+
+impl Launch {
+    async fn run(&self, port: u16) -> Result<Supervised, Error> {
+        let mut command = self.account.command(self.program.clone());
+        command.arg("-D").arg(&self.data).arg("-p").arg(port.to_string());
+        // No Unix socket: its path has a length limit that a deep clone exceeds.
+        for setting in
+            ["listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "shared_buffers=128MB"]
+        {
+            command.args(["-c", setting]);
         }
-    };
-    match server.until(answers).await {
-        Ok(()) => Ok(server),
-        Err(error) => {
-            server.stop().await;
-            Err(error)
+        // The checker asks when a step was committed.
+        command.args(["-c", "track_commit_timestamp=on"]);
+        if self.durability == Durability::Waived {
+            command.args(["-c", "fsync=off", "-c", "synchronous_commit=off", "-c", "full_page_writes=off"]);
+        }
+        for setting in &self.settings {
+            command.args(["-c", setting]);
+        }
+        let mut server = Supervised::start(NAME, &self.directory, command, POLITE)?;
+        let options = PgConnectOptions::new_without_pgpass()
+            .host(&Ipv4Addr::LOCALHOST.to_string())
+            .port(port)
+            .username("postgres")
+            .password(&self.password)
+            .database("postgres");
+        let answers = || async {
+            match PgConnection::connect_with(&options).await {
+                Ok(connection) => connection.close().await.is_ok(),
+                Err(_) => false,
+            }
+        };
+        match server.until(answers).await {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.stop().await;
+                Err(error)
+            }
         }
     }
 }

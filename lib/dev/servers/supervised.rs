@@ -107,6 +107,21 @@ impl Supervised {
         }
     }
 
+    /// SIGSTOP: it stands still and does not know it.
+    pub fn freeze(&self) {
+        self.send(Signal::STOP);
+    }
+
+    pub fn thaw(&self) {
+        self.send(Signal::CONT);
+    }
+
+    fn send(&self, signal: Signal) {
+        if let Some(record) = self.child.id().and_then(|pid| Record::of(pid.cast_signed())) {
+            record.send(signal);
+        }
+    }
+
     /// Ends it as a crash would: it can neither finish nor say anything.
     pub async fn kill(&mut self) {
         self.child.kill().await.ok();
@@ -116,6 +131,8 @@ impl Supervised {
     pub async fn stop(mut self) {
         if let Some(record) = self.child.id().and_then(|pid| Record::of(pid.cast_signed())) {
             record.send(self.polite);
+            // One that was frozen hears it only now.
+            record.send(Signal::CONT);
             if tokio::time::timeout(STOP_LIMIT, self.child.wait()).await.is_err() {
                 self.child.kill().await.ok();
             }

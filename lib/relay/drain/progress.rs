@@ -31,7 +31,8 @@ impl Drain {
         if failed.is_empty() {
             return;
         }
-        if planted::is(Bug::FollowersPassARefusedRecord) && self.lanes.values().any(Lane::awaits_answers) {
+        let followers = |(number, _): &(i16, Failure)| self.lanes.get(number).is_some_and(Lane::awaits_answers);
+        if planted::is(Bug::FollowersPassARefusedRecord) && failed.iter().any(followers) {
             return;
         }
         self.drop_pipeline();

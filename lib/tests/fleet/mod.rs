@@ -1,7 +1,8 @@
 //! Guarantees of the whole fleet: its programs as they are shipped, as separate processes on real PostgreSQL (with fsync), Redis and
 //! Apache Kafka of its own, under load, while parts of it are killed, frozen or taken away.
 //!
-//! What must hold is judged by `payfleet verify`'s checker, from the books of both sides.
+//! What must hold is judged by `payfleet verify`'s checker, from the books of both sides; of relays alone, by a journal that is written
+//! with the events.
 
 mod crew;
 mod process;
@@ -10,6 +11,8 @@ mod site;
 mod broker_away;
 #[cfg(feature = "failpoints")]
 mod killed;
+#[cfg(feature = "failpoints")]
+mod million;
 #[cfg(feature = "failpoints")]
 mod windows;
 

@@ -66,6 +66,15 @@ impl Process {
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
+    /// What it tells of a metric, over all its labels; None: it has not told anything yet.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let port = *Instance::read(&self.instance)?.ports.get("admin")?;
+        let told = ask(port, "/metrics").await.ok()?;
+        let value = |line: &str| line.strip_prefix(name)?.rsplit_once(' ')?.1.parse::<f64>().ok();
+        let values: Vec<f64> = told.lines().filter_map(value).collect();
+        (!values.is_empty()).then(|| values.iter().sum())
+    }
+
     fn send(&self, signal: Signal) {
         // It is our child and not waited for yet: the id cannot be another's.
         kill_process(Pid::from_raw(self.pid.cast_signed()).unwrap(), signal).unwrap();
@@ -96,12 +105,14 @@ impl Process {
 }
 
 async fn says_ready(port: u16) -> bool {
-    let asked = async {
-        let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
-        stream.write_all(b"GET /readyz HTTP/1.1\r\nhost: fleet\r\nconnection: close\r\n\r\n").await?;
-        let mut answer = Vec::new();
-        stream.read_to_end(&mut answer).await?;
-        Ok::<bool, std::io::Error>(answer.starts_with(b"HTTP/1.1 200"))
-    };
-    asked.await.unwrap_or(false)
+    ask(port, "/readyz").await.is_ok_and(|answer| answer.starts_with("HTTP/1.1 200"))
+}
+
+async fn ask(port: u16, path: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: fleet\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    Ok(answer)
 }

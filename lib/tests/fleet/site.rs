@@ -16,7 +16,7 @@ pub type Variables = BTreeMap<String, String>;
 
 pub struct Site {
     directory: Directory,
-    postgres: Postgres,
+    pub postgres: Postgres,
     redis: Redis,
     pub kafka: Kafka,
     /// What all processes have in common.
@@ -28,13 +28,18 @@ pub struct Site {
 impl Site {
     /// Starts the servers in a directory that is named after the test, emptied of what the last run left there.
     pub async fn prepare(test: &str) -> Self {
+        Self::prepare_with(test, &[]).await
+    }
+
+    /// Likewise, with these settings of PostgreSQL's, each as `name=value`.
+    pub async fn prepare_with(test: &str, settings: &[&str]) -> Self {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fleet");
         let directory = Directory::take_any(&home.join(test)).unwrap();
         clear(directory.path());
         let jars = Path::new(env!("CARGO_MANIFEST_DIR")).join(".dev/kafka");
         let secrets = directory.path().join("secrets");
         let (postgres, redis, kafka, secrets) = tokio::join!(
-            Postgres::start(&directory, Durability::Kept),
+            Postgres::start_with(&directory, Durability::Kept, settings),
             Redis::start(&directory),
             Kafka::start(&directory, &jars),
             Secrets::prepare(&secrets)

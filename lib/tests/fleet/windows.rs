@@ -20,9 +20,14 @@ pub struct Windows {
 }
 
 impl Windows {
-    /// The setting that makes one of `among` visits so long that only a kill ends it.
+    /// The setting that makes so many percent of the visits so long that only a kill ends them.
     pub fn wide(window: Window, percent: u32) -> String {
         format!("{}=delay(600s,{percent}%)", window.name())
+    }
+
+    /// The setting that makes so many percent of the visits a second long.
+    pub fn for_a_while(window: Window, percent: u32) -> String {
+        format!("{}=delay(1s,{percent}%)", window.name())
     }
 
     /// Waits until the process stands in the window.

@@ -70,13 +70,40 @@ pub async fn committed(pool: &PgPool) -> i64 {
 
 /// Is everything committed behind the stored cursors, and nothing parked?
 pub async fn is_drained(pool: &PgPool) -> bool {
+    let parked = "SELECT EXISTS (SELECT FROM parked)";
+    is_passed(pool).await && !sqlx::query_scalar::<_, bool>(parked).fetch_one(pool).await.unwrap()
+}
+
+/// A row is outside a cursor if its transaction came after it, or was running when its snapshot was taken: ranges of the index, looked
+/// into once each (hence LIMIT), whatever the outbox holds.
+const PASSED: &str = "
+    WITH cursor AS MATERIALIZED (
+        SELECT lanes.lane, coalesce(pg_snapshot_xmax(latest.from_snapshot), '0'::xid8) AS since,
+               ARRAY(SELECT pg_snapshot_xip(latest.from_snapshot)) AS late
+        FROM lanes LEFT JOIN LATERAL (
+            SELECT from_snapshot FROM checkpoints WHERE checkpoints.lane = lanes.lane ORDER BY epoch DESC, id DESC LIMIT 1
+        ) latest ON true
+    )
+    SELECT NOT EXISTS (
+        SELECT FROM cursor CROSS JOIN LATERAL (
+            SELECT FROM outbox WHERE outbox.lane = cursor.lane AND outbox.xid >= cursor.since LIMIT 1
+        ) later
+    ) AND NOT EXISTS (
+        SELECT FROM cursor CROSS JOIN unnest(cursor.late) AS late (xid) CROSS JOIN LATERAL (
+            SELECT FROM outbox WHERE outbox.lane = cursor.lane AND outbox.xid = late.xid LIMIT 1
+        ) running
+    )";
+
+/// Is everything committed behind the stored cursors, sent or parked?
+pub async fn is_passed(pool: &PgPool) -> bool {
+    sqlx::query_scalar(PASSED).fetch_one(pool).await.unwrap()
+}
+
+/// Checkpoints of an epoch that came after one of a later epoch of the same lane (I19).
+pub async fn overtaken(pool: &PgPool) -> i64 {
     sqlx::query_scalar(
-        "SELECT NOT EXISTS (SELECT FROM parked) AND NOT EXISTS (
-             SELECT FROM outbox
-             LEFT JOIN LATERAL (
-                 SELECT from_snapshot FROM checkpoints WHERE checkpoints.lane = outbox.lane ORDER BY epoch DESC, id DESC LIMIT 1
-             ) latest ON true
-             WHERE latest.from_snapshot IS NULL OR NOT pg_visible_in_snapshot(outbox.xid, latest.from_snapshot))",
+        "SELECT count(*) FROM checkpoints older JOIN checkpoints newer
+         ON newer.lane = older.lane AND newer.epoch > older.epoch AND newer.id < older.id",
     )
     .fetch_one(pool)
     .await

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
 use payfleet::domain::event::hash;
 use payfleet::domain::lane::{LANES, lane_of};
 use payfleet::kafka::Settings;
@@ -38,9 +39,11 @@ impl Verdict {
     }
 }
 
+/// Kept small: there may be millions.
 struct Committed {
-    topic: String,
-    hash: Vec<u8>,
+    hash: [u8; 32],
+    /// Its place among the topics that are judged.
+    topic: u8,
     seen: bool,
 }
 
@@ -49,18 +52,20 @@ struct Aggregate {
     /// By number, from 1 on.
     events: Vec<Committed>,
     /// The highest number first seen, by topic.
-    highest: HashMap<String, i64>,
+    highest: Vec<i64>,
 }
+
+type Books = HashMap<Uuid, Aggregate>;
 
 /// Judges all records of these topics by the journal of the database.
 pub async fn judge(pool: &PgPool, settings: &Settings, topics: &[&str]) -> Verdict {
-    let mut books = journal(pool).await;
+    let mut books = journal(pool, topics).await;
     let (settings, topics): (Settings, Vec<String>) =
         (settings.clone(), topics.iter().map(|topic| (*topic).to_owned()).collect());
     tokio::task::spawn_blocking(move || {
         let mut verdict = Verdict::default();
-        for topic in &topics {
-            read(&settings, topic, &mut |message| look(&mut books, topic, message, &mut verdict));
+        for (place, topic) in topics.iter().enumerate() {
+            read(&settings, topic, &mut |message| look(&mut books, place, message, &mut verdict));
         }
         verdict.missing =
             books.values().flat_map(|aggregate| &aggregate.events).filter(|event| !event.seen).count() as u64;
@@ -70,22 +75,24 @@ pub async fn judge(pool: &PgPool, settings: &Settings, topics: &[&str]) -> Verdi
     .unwrap()
 }
 
-async fn journal(pool: &PgPool) -> HashMap<Uuid, Aggregate> {
-    let rows: Vec<(Uuid, i64, String, Vec<u8>)> =
-        sqlx::query_as("SELECT aggregate, seq, topic, hash FROM journal ORDER BY aggregate, seq")
-            .fetch_all(pool)
-            .await
-            .unwrap();
-    let mut books: HashMap<Uuid, Aggregate> = HashMap::new();
-    for (aggregate, seq, topic, hash) in rows {
-        let events = &mut books.entry(aggregate).or_default().events;
-        assert_eq!(events.len() as i64 + 1, seq, "the journal itself has a gap");
-        events.push(Committed { topic, hash, seen: false });
+async fn journal(pool: &PgPool, topics: &[&str]) -> Books {
+    let mut rows = sqlx::query_as::<_, (Uuid, i64, String, Vec<u8>)>(
+        "SELECT aggregate, seq, topic, hash FROM journal ORDER BY aggregate, seq",
+    )
+    .fetch(pool);
+    let mut books = Books::new();
+    while let Some((aggregate, seq, topic, hash)) = rows.try_next().await.unwrap() {
+        let aggregate = books.entry(aggregate).or_default();
+        aggregate.highest.resize(topics.len(), 0);
+        assert_eq!(aggregate.events.len() as i64 + 1, seq, "the journal itself has a gap");
+        // One that is on none of these topics is never seen, and so counts as missing.
+        let topic = topics.iter().position(|judged| *judged == topic).unwrap_or(topics.len()) as u8;
+        aggregate.events.push(Committed { topic, hash: hash.try_into().unwrap(), seen: false });
     }
     books
 }
 
-fn look(books: &mut HashMap<Uuid, Aggregate>, topic: &str, message: &BorrowedMessage<'_>, verdict: &mut Verdict) {
+fn look(books: &mut Books, topic: usize, message: &BorrowedMessage<'_>, verdict: &mut Verdict) {
     verdict.records += 1;
     let key = Uuid::parse_str(std::str::from_utf8(message.key().unwrap()).unwrap()).unwrap();
     let seq: i64 = header(message, "payfleet-seq").parse().unwrap();
@@ -96,8 +103,10 @@ fn look(books: &mut HashMap<Uuid, Aggregate>, topic: &str, message: &BorrowedMes
         return;
     };
     let known = aggregate.events.get_mut(seq as usize - 1);
-    let Some(event) = known.filter(|event| event.topic == topic && event.hash == hash(message.payload().unwrap()))
-    else {
+    let same = |event: &&mut Committed| {
+        usize::from(event.topic) == topic && event.hash[..] == hash(message.payload().unwrap())[..]
+    };
+    let Some(event) = known.filter(same) else {
         verdict.unknown += 1;
         return;
     };
@@ -106,7 +115,7 @@ fn look(books: &mut HashMap<Uuid, Aggregate>, topic: &str, message: &BorrowedMes
         return;
     }
     event.seen = true;
-    let highest = aggregate.highest.entry(topic.to_owned()).or_default();
+    let highest = &mut aggregate.highest[topic];
     verdict.disordered += u64::from(seq < *highest);
     *highest = seq.max(*highest);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use payfleet::kafka::{Settings, topics};
-use rdkafka::admin::{AdminClient, AdminOptions};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
 use uuid::Uuid;
 
@@ -23,6 +23,16 @@ impl Topics {
         let made = Self::none();
         topics::ensure(&made.settings, &topics::declared(gateways.iter().copied())).await.unwrap();
         made
+    }
+}
+
+/// Lets the topics of the journal take batches of so many bytes.
+pub async fn alter_limit(settings: &Settings, bytes: usize) {
+    let admin: AdminClient<DefaultClientContext> = settings.client().create().unwrap();
+    for topic in super::journal::TOPICS {
+        let (topic, bytes) = (settings.topic(topic), bytes.to_string());
+        let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
+        admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
     }
 }
 

@@ -6,11 +6,7 @@ use payfleet::relay;
 use tokio_util::sync::CancellationToken;
 
 use super::fleet::{Fleet, LIMIT};
-use crate::harness::eventually;
-
-/// Checkpoints of an epoch that came after one of a later epoch (I19).
-const OVERTAKEN: &str = "SELECT count(*) FROM checkpoints older JOIN checkpoints newer
-    ON newer.lane = older.lane AND newer.epoch > older.epoch AND newer.id < older.id";
+use crate::harness::{eventually, journal};
 
 async fn epochs(fleet: &Fleet) -> Vec<i64> {
     sqlx::query_scalar("SELECT epoch FROM lanes ORDER BY lane").fetch_all(fleet.pool()).await.unwrap()
@@ -153,7 +149,7 @@ async fn a_relay_frozen_past_its_lease_moves_no_progress_when_it_thaws() {
     fleet.held_as(&[("frozen", 8), ("other", 8)]).await;
     fleet.step_all(100).await;
     fleet.drained().await;
-    let overtaken: i64 = sqlx::query_scalar(OVERTAKEN).fetch_one(fleet.pool()).await.unwrap();
+    let overtaken = journal::overtaken(fleet.pool()).await;
     assert_eq!(overtaken, 0, "a checkpoint of an old epoch was written after one of a newer");
     fleet.verdict().await.assert_clean();
     frozen.stop().await;

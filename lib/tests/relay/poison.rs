@@ -3,22 +3,12 @@
 use payfleet::domain::lane::lane_of;
 use payfleet::kafka::Compression;
 use payfleet::outbox::parked::{self, Pair};
-use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::client::DefaultClientContext;
 use sqlx::postgres::PgPool;
 use uuid::Uuid;
 
 use super::fleet::{Fleet, LIMIT};
+use crate::harness::topics::alter_limit;
 use crate::harness::{eventually, journal};
-
-async fn alter_limit(fleet: &Fleet, bytes: usize) {
-    let admin: AdminClient<DefaultClientContext> = fleet.topics.settings.client().create().unwrap();
-    for topic in journal::TOPICS {
-        let (topic, bytes) = (fleet.topics.settings.topic(topic), bytes.to_string());
-        let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
-        admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
-    }
-}
 
 async fn parked_rows(pool: &PgPool) -> Vec<(Uuid, String, i64)> {
     sqlx::query_as("SELECT aggregate, topic, seq FROM parked ORDER BY aggregate, topic, seq")
@@ -32,14 +22,7 @@ async fn settled_with(fleet: &Fleet, expected: usize) {
     let pool = fleet.pool();
     eventually("the poison to be parked and the rest to be sent", LIMIT, async || {
         let parked = parked_rows(pool).await.len();
-        let passed: bool = sqlx::query_scalar(
-            "SELECT NOT EXISTS (SELECT FROM outbox JOIN LATERAL (
-                 SELECT from_snapshot FROM checkpoints WHERE checkpoints.lane = outbox.lane ORDER BY epoch DESC, id DESC LIMIT 1
-             ) latest ON true WHERE NOT pg_visible_in_snapshot(outbox.xid, latest.from_snapshot))",
-        )
-        .fetch_one(pool)
-        .await
-        .unwrap();
+        let passed = journal::is_passed(pool).await;
         (parked == expected && passed).then_some(())
     })
     .await;
@@ -72,7 +55,7 @@ async fn a_record_that_the_brokers_refuse_is_parked_alone_and_sent_in_order_when
     let mut fleet = Fleet::new(400).await;
     // The topics take less than the producer believes, and nothing is packed smaller.
     fleet.topics.settings.compression = Compression::None;
-    alter_limit(&fleet, 60_000).await;
+    alter_limit(&fleet.topics.settings, 60_000).await;
     let poisoned = fleet.journal.aggregates[0];
     let neighbours: Vec<Uuid> = fleet.journal.of_lane(lane_of(poisoned));
     let relay = fleet.relay("a");
@@ -90,7 +73,7 @@ async fn a_record_that_the_brokers_refuse_is_parked_alone_and_sent_in_order_when
         "neighbours of the refused record are neither lost nor overtaken"
     );
 
-    alter_limit(&fleet, 1_048_588).await;
+    alter_limit(&fleet.topics.settings, 1_048_588).await;
     let pair = |topic: &str| Pair { aggregate: poisoned, topic: topic.to_owned() };
     assert_eq!(parked::retry(&fleet.database.app, &pair("payments.events")).await.unwrap(), 2);
     assert_eq!(parked::retry(&fleet.database.app, &pair("payments.commands.stripe")).await.unwrap(), 2);
