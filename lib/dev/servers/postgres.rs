@@ -92,7 +92,8 @@ impl Postgres {
     }
 
     /// Starts it once more after it has ended, with the data it had, where clients look for it. What sessions were doing when it was
-    /// killed they may finish first: until the last of them has gone, its shared memory keeps a new server out.
+    /// killed they may finish first: until the last of them has gone, its shared memory keeps a new server out. The server says so in
+    /// the log that these sessions write to as well, so that its reason is not told from others.
     pub async fn start_again(&mut self) -> Result<(), Error> {
         let begin = Instant::now();
         loop {
@@ -101,9 +102,7 @@ impl Postgres {
                     self.server = server;
                     return Ok(());
                 }
-                Err(Error::NotStarted { tail, .. }) if tail.contains("in use") && begin.elapsed() < START_LIMIT => {
-                    tokio::time::sleep(PAUSE).await;
-                }
+                Err(Error::NotStarted { .. }) if begin.elapsed() < START_LIMIT => tokio::time::sleep(PAUSE).await,
                 Err(error) => return Err(error),
             }
         }

@@ -15,6 +15,9 @@ use crate::harness::eventually;
 /// Rows that a relay reads before it is killed: the load flows through it.
 const UNDER_LOAD: f64 = 200.0;
 
+/// Rows that a relay reads while the brokers stand still: a page or two of each lane, if it had just made its producer anew.
+const ON_THEIR_WAY: f64 = 8.0;
+
 /// Transaction numbers taken and lost with the crash.
 const BURNT: usize = 1_000;
 
@@ -89,7 +92,7 @@ impl Stand {
     /// killed: what it counted as delivered without an answer is lost.
     pub async fn kill_with_full_flights(&mut self, place: usize) {
         self.site.kafka.freeze();
-        self.read_by(place, UNDER_LOAD).await;
+        self.read_by(place, ON_THEIR_WAY).await;
         // It looks round every 250 ms and stores every 100 ms.
         look_again(self, "relay membership", 3, 3).await;
         self.replace(place, "").await;
@@ -99,7 +102,7 @@ impl Stand {
 
     /// SIGSTOP of a relay that is about to store progress, until others have stored theirs under newer epochs for all of its lanes.
     pub async fn freeze_past_lease(&mut self, place: usize) {
-        self.replace(place, &Windows::for_a_while(Window::C7, 2)).await;
+        self.replace(place, &Windows::for_a_while(Window::C7, 5)).await;
         let relay = self.relay(place);
         let log = Windows { log: self.site.windows() };
         let stay = log.until_inside(Window::C7, relay, STEP).await;
@@ -127,6 +130,7 @@ impl Stand {
         for crash in 1.. {
             self.traffic.pause().await;
             self.passed().await;
+            self.ring_is_empty().await;
             let burnt = self.burn().await;
             // The first of these statements has seen the last number; that it was taken in is known when another has begun.
             look_again(self, "relay reading", 3, 4).await;
@@ -150,6 +154,15 @@ impl Stand {
             }
             assert!(crash < CRASHES, "no transaction number was lost: nothing is proved");
         }
+    }
+
+    /// Waits until there is nothing to truncate any more: truncation is flushed, and all that was before it.
+    async fn ring_is_empty(&self) {
+        let size = "SELECT sum(pg_relation_size(inhrelid)) = 0 FROM pg_inherits WHERE inhparent = 'outbox'::regclass";
+        eventually("the ring to be empty", self.limit(), async || {
+            sqlx::query_scalar::<_, bool>(size).fetch_one(&self.owner).await.unwrap().then_some(())
+        })
+        .await;
     }
 
     /// Takes transaction numbers that nobody is told of; gives the highest.
