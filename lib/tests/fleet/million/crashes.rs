@@ -74,16 +74,17 @@ async fn reached(stand: &Stand) -> i64 {
 }
 
 impl Stand {
-    async fn read_by(&self, place: usize, rows: f64) {
+    /// Waits until the relay has read so many rows more than `before`.
+    async fn read_by(&self, place: usize, before: f64, rows: f64) {
         let relay = self.relay(place);
-        let before = rows_read(relay).await;
         let what = format!("{} to read {rows} rows", relay.name);
         eventually(&what, self.limit(), async || (rows_read(relay).await >= before + rows).then_some(())).await;
     }
 
     /// kill -9 of a relay that the load flows through.
     pub async fn kill_under_load(&mut self, place: usize) {
-        self.read_by(place, UNDER_LOAD).await;
+        let before = rows_read(self.relay(place)).await;
+        self.read_by(place, before, UNDER_LOAD).await;
         self.replace(place, "").await;
         holding(self, &self.relay(place).name, 1).await;
     }
@@ -91,8 +92,10 @@ impl Stand {
     /// The brokers stand still until a relay has records on their way and has had time to store progress, were there any. Then it is
     /// killed: what it counted as delivered without an answer is lost.
     pub async fn kill_with_full_flights(&mut self, place: usize) {
+        // Asked before: it may read all that it has room for in the moment after.
+        let before = rows_read(self.relay(place)).await;
         self.site.kafka.freeze();
-        self.read_by(place, ON_THEIR_WAY).await;
+        self.read_by(place, before, ON_THEIR_WAY).await;
         // It looks round every 250 ms and stores every 100 ms.
         look_again(self, "relay membership", 3, 3).await;
         self.replace(place, "").await;
