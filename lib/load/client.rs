@@ -3,6 +3,7 @@
 //! A connection talks to its home; when that does not answer it goes on with the next base, and tries home again some seconds later.
 //! Nothing here repeats a request: that is decided where the key is known.
 
+use std::collections::VecDeque;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -85,7 +86,8 @@ struct Connection {
 #[derive(Clone)]
 pub struct Pool {
     bases: Arc<[Base]>,
-    idle: Arc<Mutex<Vec<Connection>>>,
+    /// In turn, so that a load that needs only one at a time is spread over all bases too.
+    idle: Arc<Mutex<VecDeque<Connection>>>,
     places: Arc<Semaphore>,
     answer_by: Duration,
 }
@@ -107,7 +109,7 @@ impl Pool {
             let home = n % bases.len().max(1);
             Connection { home, at: home, left_home: Instant::now(), sender: None }
         };
-        let idle = (0..connections).map(connection).rev().collect();
+        let idle = (0..connections).map(connection).collect();
         Self {
             idle: Arc::new(Mutex::new(idle)),
             places: Arc::new(Semaphore::new(connections)),
@@ -124,7 +126,7 @@ impl Pool {
 
     /// Sends once. The place is given back with the answer.
     pub async fn send(&self, asked: &Asked, place: OwnedSemaphorePermit) -> Result<Answer, Lost> {
-        let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let taken = self.idle.lock().unwrap_or_else(PoisonError::into_inner).pop_front();
         let mut connection =
             taken.unwrap_or_else(|| Connection { home: 0, at: 0, left_home: Instant::now(), sender: None });
         let sent = tokio::time::timeout(self.answer_by, self.once(&mut connection, asked)).await;
@@ -136,7 +138,7 @@ impl Pool {
             }
             connection.at = (connection.at + 1) % self.bases.len();
         }
-        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(connection);
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner).push_back(connection);
         drop(place);
         answer
     }

@@ -14,11 +14,14 @@ const RATE: f64 = 30.0;
 
 #[tokio::test]
 async fn while_the_broker_is_gone_every_payment_is_accepted_and_afterwards_every_event_arrives_in_order() {
-    with_fleet("broker_away", &[], &[], async |fleet: &mut Fleet| {
+    // How long "no such payment" has to be true until a call that was lost in the rush is made again; a minute usually.
+    let settings = [("SETTLEMENT__SETTLE_WINDOW_MS", "5000")];
+    with_fleet("broker_away", &settings, &[], async |fleet: &mut Fleet| {
         let away = Duration::from_secs(chosen("PAYFLEET_TEST_OUTAGE_S", 30));
         let mut plan = fleet.load();
         plan.pace = Pace::PerSecond(RATE);
         plan.until = Until::Elapsed(away + Duration::from_secs(8));
+        plan.settle_within = Some(Duration::from_secs(180));
         let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
         let kafka = &mut fleet.site.kafka;
         let outage = async {

@@ -1,5 +1,7 @@
 //! Answers that are lost on the way: between the client and us, and between us and PostgreSQL.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
 use payfleet::accounts::RateLimit;
@@ -127,38 +129,49 @@ async fn insist(api: &api::Api, customer: &Customer, key: &str) -> Answer {
     .await
 }
 
+/// Ends the session of every statement of acceptance that it sees under way, until `done`. Counts them.
+async fn kill_sessions(pool: sqlx::PgPool, killed: Arc<AtomicI64>, done: CancellationToken) {
+    let mut pause = tokio::time::interval(Duration::from_millis(1));
+    while !done.is_cancelled() {
+        let seen: i64 = sqlx::query_scalar(
+            "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
+             WHERE application_name = 'accept' AND datname = current_database() AND state = 'active'",
+        )
+        .fetch_one(&pool)
+        .await
+        .unwrap();
+        killed.fetch_add(seen, Ordering::SeqCst);
+        pause.tick().await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sessions_killed_at_any_moment_neither_double_nor_lose_a_payment() {
-    const PAYMENTS: i64 = 200;
+    const AT_ONCE: i64 = 100;
+    /// How often at most, until so many sessions were killed in the middle of a statement.
+    const ROUNDS: i64 = 100;
+    const KILLS: i64 = 3;
     let database = Database::new().await;
     let api = api::open(&database).await;
-    let customer = api::customer(&database, PAYMENTS * 10, RateLimit::Exempt).await;
-    let done = CancellationToken::new();
-    let killer = tokio::spawn({
-        let (pool, done) = (database.owner.clone(), done.clone());
-        async move {
-            let mut killed = 0_i64;
-            let mut pause = tokio::time::interval(Duration::from_millis(2));
-            while !done.is_cancelled() {
-                killed += sqlx::query_scalar::<_, i64>(
-                    "SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM pg_stat_activity
-                     WHERE application_name = 'accept' AND datname = current_database() AND state = 'active'",
-                )
-                .fetch_one(&pool)
-                .await
-                .unwrap();
-                pause.tick().await;
-            }
-            killed
+    let customer = api::customer(&database, AT_ONCE * ROUNDS * 10, RateLimit::Exempt).await;
+    let (done, killed) = (CancellationToken::new(), Arc::new(AtomicI64::new(0)));
+    let killer = tokio::spawn(kill_sessions(database.owner.clone(), killed.clone(), done.clone()));
+    let mut payments = 0;
+    for round in 0..ROUNDS {
+        let keys: Vec<String> = (0..AT_ONCE).map(|n| format!("k{round}-{n}")).collect();
+        let answers = futures_util::future::join_all(keys.iter().map(|key| insist(&api, &customer, key))).await;
+        for answer in &answers {
+            assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
         }
-    });
-    let keys: Vec<String> = (0..PAYMENTS).map(|n| format!("k{n}")).collect();
-    let answers = futures_util::future::join_all(keys.iter().map(|key| insist(&api, &customer, key))).await;
-    done.cancel();
-    assert!(killer.await.unwrap() > 0, "no session was killed in the middle of a statement");
-    for answer in &answers {
-        assert_eq!(answer.status, 202, "{}", String::from_utf8_lossy(&answer.body));
+        payments += AT_ONCE;
+        if killed.load(Ordering::SeqCst) >= KILLS {
+            break;
+        }
     }
-    assert_eq!(api::payments(&database).await, PAYMENTS);
-    assert_eq!(orders::balance(&database.owner, customer.user).await, (0, PAYMENTS * 10));
+    done.cancel();
+    killer.await.unwrap();
+    assert!(killed.load(Ordering::SeqCst) >= KILLS, "too few sessions were killed in the middle of a statement");
+    assert_eq!(api::payments(&database).await, payments);
+    let taken = payments * 10;
+    assert_eq!(orders::balance(&database.owner, customer.user).await, (AT_ONCE * ROUNDS * 10 - taken, taken));
 }

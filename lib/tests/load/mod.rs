@@ -53,6 +53,18 @@ async fn a_payment_that_is_put_off_is_sent_again_and_not_sooner_than_told() {
 }
 
 #[tokio::test]
+async fn a_load_that_needs_one_connection_at_a_time_is_spread_over_all_bases() {
+    let servers = [Server::start([]).await, Server::start([]).await];
+    let slow = Plan { connections: 4, pace: Pace::PerSecond(200.0), ..plan(&[&servers[0], &servers[1]], 40) };
+    load(&slow).await;
+    assert!(
+        servers.iter().all(|server| server.posts().len() >= 10),
+        "{:?}",
+        servers.map(|server| server.posts().len())
+    );
+}
+
+#[tokio::test]
 async fn a_refused_payment_is_not_sent_again() {
     let server = Server::start([Says::Status(402), Says::Status(422)]).await;
     let outcome = load(&plan(&[&server], 3)).await;

@@ -52,14 +52,45 @@ fn a_command_given_again_calls_nobody() {
 }
 
 #[test]
-fn a_command_for_another_gateway_or_version_is_moot() {
+fn a_command_for_another_gateway_or_attempt_or_a_later_version_is_moot() {
     let transaction = payment(Kind::Deposit, Status::Created);
     let mut elsewhere = command(&transaction, Act::Create);
     elsewhere.gateway = "bank".into();
-    let mut older = command(&transaction, Act::Create);
-    older.version -= 1;
-    for order in [elsewhere, older] {
+    let mut earlier = command(&transaction, Act::Create);
+    earlier.attempt -= 1;
+    let mut later = command(&transaction, Act::Create);
+    later.version += 1;
+    for order in [elsewhere, earlier, later] {
         assert!(matches!(begun(&transaction, &order), Begin::Instead(Decision::Nothing(_))));
+    }
+}
+
+#[test]
+fn a_resend_or_capture_of_an_older_version_is_moot() {
+    for (status, act) in [(Status::Unknown, Act::Create), (Status::RequiresAction, Act::Capture)] {
+        let transaction = payment(Kind::Deposit, status);
+        let mut older = command(&transaction, act);
+        older.version -= 1;
+        assert!(matches!(begun(&transaction, &older), Begin::Instead(Decision::Nothing(_))));
+    }
+}
+
+/// A worker may be behind by more than the time after which a command is given again.
+#[test]
+fn of_a_command_and_its_copy_given_later_whichever_is_consumed_first_is_carried_out_and_the_other_calls_nobody() {
+    let transaction = payment(Kind::Deposit, Status::Created);
+    let first = command(&transaction, Act::Create);
+    let late = NOW + Duration::from_secs(60);
+    let Due::Decided(Decision::Step(again)) = within(late, |context| fell_due(&transaction, true, context)) else {
+        panic!("a command that was delivered and not carried out is given again")
+    };
+    let standing = again.applied_to(&transaction, late);
+    let copy: Command = serde_json::from_slice(&again.command.as_ref().unwrap().payload).unwrap();
+    assert!(first.version < copy.version && copy.version == standing.version);
+    for (sooner, later) in [(&first, &copy), (&copy, &first)] {
+        let Begin::Call { change, .. } = begun(&standing, sooner) else { panic!("{sooner:?} is not carried out") };
+        let after = change.applied_to(&standing, late);
+        assert!(matches!(begun(&after, later), Begin::Instead(Decision::Nothing(_))));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Crashes, each when it costs most: by what is seen of the relays, not by the clock.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use payfleet::service::failpoint::Window;
 use sqlx::Row;
@@ -17,6 +18,10 @@ const UNDER_LOAD: f64 = 200.0;
 
 /// Rows that a relay reads while the brokers stand still: a page or two of each lane, if it had just made its producer anew.
 const ON_THEIR_WAY: f64 = 8.0;
+
+/// How often the brokers are stopped until that is so, and for how long each time.
+const TRIES: usize = 10;
+const A_WHILE: Duration = Duration::from_secs(4);
 
 /// Transaction numbers taken and lost with the crash.
 const BURNT: usize = 1_000;
@@ -89,18 +94,43 @@ impl Stand {
         holding(self, &self.relay(place).name, 1).await;
     }
 
-    /// The brokers stand still until a relay has records on their way and has had time to store progress, were there any. Then it is
+    /// The brokers stand still until some relay has records on their way and has had time to store progress, were there any. Then it is
     /// killed: what it counted as delivered without an answer is lost.
-    pub async fn kill_with_full_flights(&mut self, place: usize) {
-        // Asked before: it may read all that it has room for in the moment after.
-        let before = rows_read(self.relay(place)).await;
-        self.site.kafka.freeze();
-        self.read_by(place, before, ON_THEIR_WAY).await;
+    pub async fn kill_with_full_flights(&mut self) {
+        let mut victim = None;
+        for _ in 0..TRIES {
+            // Asked before: it may read all that it has room for in the moment after.
+            let before = self.read_by_each().await;
+            self.site.kafka.freeze();
+            victim = self.reads_on(&before, ON_THEIR_WAY).await;
+            if victim.is_some() {
+                break;
+            }
+            // All of them had their hands full when the brokers stopped, with poison perhaps.
+            self.site.kafka.thaw();
+            let before = self.read_by_each().await;
+            self.reads_on(&before, UNDER_LOAD).await;
+        }
+        let place = victim.expect("no relay ever had records on their way while the brokers stood still");
         // It looks round every 250 ms and stores every 100 ms.
         look_again(self, "relay membership", 3, 3).await;
         self.replace(place, "").await;
         self.site.kafka.thaw();
         holding(self, &self.relay(place).name, 1).await;
+    }
+
+    async fn read_by_each(&self) -> [f64; 3] {
+        [rows_read(self.relay(0)).await, rows_read(self.relay(1)).await, rows_read(self.relay(2)).await]
+    }
+
+    /// The first relay that has read so many rows more than before; None if none does for a while.
+    async fn reads_on(&self, before: &[f64; 3], rows: f64) -> Option<usize> {
+        let first = async || {
+            let read = self.read_by_each().await;
+            (0..3).find(|place| read[*place] >= before[*place] + rows)
+        };
+        let found = eventually("a relay to read on", STEP, first);
+        tokio::time::timeout(A_WHILE, found).await.ok()
     }
 
     /// SIGSTOP of a relay that is about to store progress, until others have stored theirs under newer epochs for all of its lanes.
