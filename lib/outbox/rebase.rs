@@ -48,8 +48,8 @@ pub async fn rebase(connection: &mut PgConnection) -> Result<Rebased, sqlx::Erro
     let beginning = seen.without(number);
     sqlx::query!("DELETE FROM outbox_ticks").execute(&mut *rebasing).await?;
     sqlx::query!(
-        "INSERT INTO checkpoints (lane, epoch, from_snapshot, system_identifier, timeline)
-         SELECT lane, epoch, $3::text::pg_snapshot, $1, $2 FROM lanes",
+        "INSERT INTO checkpoints (lane, epoch, from_snapshot, system_identifier, timeline, rebased)
+         SELECT lane, epoch, $3::text::pg_snapshot, $1, $2, true FROM lanes",
         here.system_identifier,
         here.timeline,
         beginning.to_string()

@@ -67,6 +67,11 @@ impl Settings {
             .disable_statement_logging())
     }
 
+    /// Whether the URL is one. It says nothing about who is there.
+    pub fn check(&self) -> Result<(), sqlx::Error> {
+        self.url.parse::<PgConnectOptions>().map(drop)
+    }
+
     /// A pool that connects when first used.
     pub fn lazy_pool(&self, application: &str) -> Result<PgPool, sqlx::Error> {
         Ok(PgPoolOptions::new()

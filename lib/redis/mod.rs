@@ -76,6 +76,13 @@ struct Scripts {
     release: ::redis::Script,
 }
 
+impl Settings {
+    /// Whether the URL is one. It says nothing about who is there.
+    pub fn check(&self) -> Result<(), BadUrl> {
+        Client::open(self.url.expose()).map(drop).map_err(|_| BadUrl)
+    }
+}
+
 impl Redis {
     /// Inside a runtime.
     pub fn new(settings: &Settings) -> Result<Self, BadUrl> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use sqlx::postgres::PgPool;
 
-use super::{Error, Process, Shell, edges};
+use super::{Error, Need, Process, Shell, edges};
 use crate::dead_letters::DeadLetters;
 use crate::gateway::Gateways;
 use crate::kafka::consumer::Graveyard;
@@ -15,7 +15,11 @@ use crate::settlement::{Foundation, Settlement};
 use crate::worker::attempt::Attempts;
 use crate::{callback, reconciler, worker};
 
-pub const GATEWAY_WORKER: Process = Process { name: "gateway-worker", admin_port: 15004 };
+pub const GATEWAY_WORKER: Process = Process {
+    name: "gateway-worker",
+    admin_port: 15004,
+    needs: &[Need::Postgres, Need::Gateways, Need::Sealing, Need::Settlement],
+};
 
 /// Wires the process and starts its stages; they end with its life.
 pub async fn gateway_worker(shell: &mut Shell) -> Result<(), Error> {

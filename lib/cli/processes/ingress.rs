@@ -3,7 +3,7 @@
 use sqlx::postgres::PgPool;
 use tokio::net::TcpListener;
 
-use super::{Error, Process, Shell, edges};
+use super::{Error, Need, Process, Shell, edges};
 use crate::callback::receive::Receiver;
 use crate::callbacks::Storing;
 use crate::cli::settings::Env;
@@ -15,7 +15,11 @@ use crate::redis::Redis;
 use crate::routing::Routing;
 use crate::sealing::Sealer;
 
-pub const INGRESS: Process = Process { name: "ingress", admin_port: 15002 };
+pub const INGRESS: Process = Process {
+    name: "ingress",
+    admin_port: 15002,
+    needs: &[Need::Postgres, Need::Redis, Need::Pepper, Need::Gateways, Need::Sealing],
+};
 
 /// The variable that chooses the API's port, for whoever finds it taken.
 pub const LISTEN: &str = "PAYFLEET_INGRESS__LISTEN";

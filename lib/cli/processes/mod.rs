@@ -8,6 +8,7 @@
 mod gateway_sim;
 mod gateway_worker;
 mod ingress;
+mod needs;
 mod relay;
 mod shell;
 
@@ -17,7 +18,7 @@ use crate::cli::settings::Settings;
 use crate::gateway::{self, Gateways};
 use crate::postgres::schema::SchemaError;
 use crate::sealing::{self, Sealer};
-use crate::service::config::{self, EXIT_BAD_SETTINGS};
+use crate::service::config::{self, EXIT_BAD_SETTINGS, Faults};
 use crate::service::http;
 use crate::service::process::raise_descriptors;
 use crate::service::shutdown::{End, Lifetime};
@@ -26,6 +27,7 @@ use crate::settlement;
 pub use gateway_sim::{GATEWAY_SIM, gateway_sim};
 pub use gateway_worker::{GATEWAY_WORKER, gateway_worker, start_gateway_worker};
 pub use ingress::{INGRESS, LISTEN, ingress, start_ingress};
+pub use needs::Need;
 pub use relay::{RELAY, relay, start_relay};
 pub use shell::Shell;
 
@@ -89,6 +91,7 @@ pub struct Process {
     pub name: &'static str,
     /// Its admin port if nobody chooses another.
     pub admin_port: u16,
+    pub needs: &'static [Need],
 }
 
 /// Runs one process from its settings to its exit code.
@@ -97,11 +100,12 @@ pub fn run(process: Process, wire: impl AsyncFnOnce(&mut Shell) -> Result<(), Er
     rustls::crypto::ring::default_provider().install_default().ok();
     let settings: Settings = match config::load() {
         Ok(loaded) => loaded.settings,
-        Err(faults) => {
-            eprint!("payfleet {}: {faults}", process.name);
-            return ExitCode::from(EXIT_BAD_SETTINGS);
-        }
+        Err(faults) => return refuse_settings(process, &faults),
     };
+    let faults = needs::faults(process.needs, &settings);
+    if !faults.is_empty() {
+        return refuse_settings(process, &Faults(faults));
+    }
     run_with(process, settings, wire)
 }
 
@@ -132,6 +136,11 @@ pub fn run_with(
         }
     }
     exit
+}
+
+fn refuse_settings(process: Process, faults: &Faults) -> ExitCode {
+    eprint!("payfleet {}: {faults}", process.name);
+    ExitCode::from(EXIT_BAD_SETTINGS)
 }
 
 fn refuse(process: Process, error: &dyn std::fmt::Display) -> ExitCode {

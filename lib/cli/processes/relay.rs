@@ -1,8 +1,8 @@
 //! The relay: outbox rows into Kafka.
 
-use super::{Error, Process, Shell};
+use super::{Error, Need, Process, Shell};
 
-pub const RELAY: Process = Process { name: "relay", admin_port: 15003 };
+pub const RELAY: Process = Process { name: "relay", admin_port: 15003, needs: &[Need::Postgres] };
 
 /// Wires the process and starts its stage; it ends with its life.
 pub async fn relay(shell: &mut Shell) -> Result<(), Error> {

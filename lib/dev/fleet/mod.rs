@@ -24,7 +24,7 @@ use variables::Variables;
 pub use books::Books;
 pub use stand::Error;
 
-pub const FLEET: Process = Process { name: "fleet", admin_port: 15002 };
+pub const FLEET: Process = Process { name: "fleet", admin_port: 15002, needs: &[] };
 
 /// Runs the fleet, with everything of it under `home`, until told to stop.
 pub fn run(home: &Path) -> ExitCode {

@@ -82,7 +82,9 @@ impl Evidence {
             let hash = row.hash.try_into().unwrap_or([0; 32]);
             let event = Expected { seq: row.seq, topic, hash, whereabouts: Whereabouts::Nowhere };
             evidence.aggregates.entry(row.aggregate).or_default().events.push(event);
-            if let Some(xid) = row.xid.map(i64::unsigned_abs).filter(|xid| !cursors.passed(row.aggregate, *xid)) {
+            let unproved =
+                |xid: &u64| !cursors.passed(row.aggregate, *xid) || cursors.rebased_past(row.aggregate, *xid);
+            if let Some(xid) = row.xid.map(i64::unsigned_abs).filter(unproved) {
                 evidence.awaited.push(Awaited { aggregate: row.aggregate, seq: row.seq, xid });
             }
         }
@@ -155,15 +157,16 @@ impl Evidence {
             return Ok(());
         }
         let cursors = Cursors::read(books).await?;
-        self.awaited.retain(|event| !cursors.passed(event.aggregate, event.xid));
-        if self.incarnation > 1 && !self.awaited.is_empty() {
-            // Numbers of transactions that were given out by the database of before say nothing here.
-            let steps = self.awaited.len();
+        let (before, since): (Vec<_>, Vec<_>) =
+            self.awaited.drain(..).partition(|event| cursors.rebased_past(event.aggregate, event.xid));
+        if !before.is_empty() {
             finding.gap(format!(
-                "{steps} events are not in the outbox; whether they were delivered before a rebase is not known"
+                "{} events are not in the outbox; whether they were delivered before a rebase is not known",
+                before.len()
             ));
-            return Ok(());
         }
+        self.awaited = since;
+        self.awaited.retain(|event| !cursors.passed(event.aggregate, event.xid));
         for Awaited { aggregate, seq, .. } in &self.awaited {
             finding
                 .violation(|| format!("{aggregate}/{seq} was not delivered, and is neither in the outbox nor parked"));
@@ -172,18 +175,27 @@ impl Evidence {
     }
 }
 
-/// What each lane has delivered.
-struct Cursors(HashMap<i16, Snapshot>);
+/// Where each lane stands, and where its last rebase has put it.
+struct Cursors(HashMap<i16, (Snapshot, Option<Snapshot>)>);
 
 impl Cursors {
     async fn read(books: &mut PgConnection) -> Result<Self, sqlx::Error> {
         let rows = sqlx::query_file!("lib/ops/sql/cursors.sql").fetch_all(books).await?;
-        let parse = |text: String| text.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)));
-        let cursors = rows.into_iter().map(|row| Ok((row.lane, parse(row.from_snapshot)?)));
+        let parse = |text: String| text.parse::<Snapshot>().map_err(|error| sqlx::Error::Decode(Box::new(error)));
+        let cursors = rows.into_iter().map(|row| {
+            let rebased_at = row.rebased_at.map(parse).transpose()?;
+            Ok((row.lane, (parse(row.from_snapshot)?, rebased_at)))
+        });
         Ok(Self(cursors.collect::<Result<_, sqlx::Error>>()?))
     }
 
     fn passed(&self, aggregate: Uuid, xid: u64) -> bool {
-        self.0.get(&lane_of(aggregate)).is_some_and(|cursor| cursor.sees(xid))
+        self.0.get(&lane_of(aggregate)).is_some_and(|(cursor, _)| cursor.sees(xid))
+    }
+
+    /// Was it committed before the lane was rebased? What was delivered up to then is not known from the cursors.
+    fn rebased_past(&self, aggregate: Uuid, xid: u64) -> bool {
+        let rebased_at = self.0.get(&lane_of(aggregate)).and_then(|(_, rebased_at)| rebased_at.as_ref());
+        rebased_at.is_some_and(|snapshot| snapshot.sees(xid))
     }
 }

@@ -8,5 +8,7 @@ mod limits;
 mod locked;
 pub mod orders;
 mod payments;
+mod production;
+mod secrets;
 mod server;
 pub mod silent_gateway;

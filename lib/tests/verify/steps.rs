@@ -185,7 +185,10 @@ async fn only_a_rebase_sends_a_lane_back_to_the_beginning() {
     world.checkpoint_at(7, 4, "1:1:").await;
     let finding = world.judge_only(Invariant::I19, Rest::Live).await;
     assert_eq!(finding.violations, 1, "{finding:?}");
-    assert!(finding.examples[0].contains("goes back to the beginning without a rebase"), "{finding:?}");
+    assert!(finding.examples[0].contains("goes back to transaction 1 after"), "{finding:?}");
+    world.sql("UPDATE checkpoints SET rebased = true WHERE id = (SELECT max(id) FROM checkpoints)").await;
+    let finding = world.judge_only(Invariant::I19, Rest::Live).await;
+    assert!(finding.examples[0].contains("says that it was a rebase's, which there was not"), "{finding:?}");
 }
 
 #[tokio::test]
