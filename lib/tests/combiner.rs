@@ -55,8 +55,7 @@ async fn sizes_with(batch: usize) -> Vec<usize> {
     let (others, ()) = tokio::join!(others, release);
     assert_eq!(first.await.unwrap(), 0);
     assert_eq!(others.into_iter().map(Result::unwrap).collect::<Vec<_>>(), (1..150).collect::<Vec<_>>());
-    let sizes = counted.sizes.lock().unwrap().clone();
-    sizes
+    counted.sizes.lock().unwrap().clone()
 }
 
 #[tokio::test]

@@ -124,8 +124,8 @@ impl Drain {
     fn weigh(&mut self, delta: &Delta) {
         let rows: usize = delta.pages.iter().map(Vec::len).sum();
         let bytes: usize = delta.pages.iter().flatten().map(|row| row.payload.len()).sum();
-        if rows > 0 {
-            self.row_bytes = (bytes / rows).max(self.row_bytes * 7 / 8);
+        if let Some(mean) = bytes.checked_div(rows) {
+            self.row_bytes = mean.max(self.row_bytes * 7 / 8);
         }
     }
 

@@ -78,7 +78,7 @@ async fn a_parked_event_may_leave_the_outbox() {
 async fn what_was_delivered_before_a_rebase_is_not_checkable() {
     let world = World::lawful().await;
     assert_eq!(world.judge_only(Invariant::I8, Rest::Live).await.verdict(), Verdict::Held);
-    rebase(&mut *world.owner().acquire().await.unwrap()).await.unwrap();
+    rebase(&mut world.owner().acquire().await.unwrap()).await.unwrap();
     let finding = world.judge_only(Invariant::I8, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::NotCheckable, "{finding:?}");
     assert!(finding.gaps[0].contains("before a rebase is not known"), "{finding:?}");

@@ -178,7 +178,7 @@ async fn progress_that_goes_back_is_found() {
 async fn only_a_rebase_sends_a_lane_back_to_the_beginning() {
     let world = World::lawful().await;
     world.sql("UPDATE lanes SET taken_at = clock_timestamp() - interval '1 hour'").await;
-    rebase(&mut *world.owner().acquire().await.unwrap()).await.unwrap();
+    rebase(&mut world.owner().acquire().await.unwrap()).await.unwrap();
     let finding = world.judge_only(Invariant::I19, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
     world.checkpoint(7, 4).await;
