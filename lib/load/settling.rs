@@ -7,14 +7,17 @@ use bytes::Bytes;
 use serde::Deserialize;
 use time::OffsetDateTime;
 use tokio::task::JoinSet;
+use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
 use super::client::{Asked, Pool};
 use super::figures::{Durations, Ends};
 use super::sending::Accepted;
 
-/// Between two looks at those that are still open.
+/// Between two rounds of looks at those that are still open.
 const PAUSE: Duration = Duration::from_millis(500);
+/// Between two looks of a round: whoever only waits must not take from the fleet what it needs to finish.
+const BETWEEN: Duration = Duration::from_millis(8);
 
 #[derive(Deserialize)]
 struct Resource {
@@ -46,7 +49,10 @@ pub async fn wait(
         let (mut looks, mut next) = (JoinSet::new(), Vec::new());
         last_seen.clear();
         let mut waiting = open.into_iter();
+        let mut turns = tokio::time::interval(BETWEEN);
+        turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
+            turns.tick().await;
             // As many looks at once as there are connections.
             let place = pool.place().await;
             let Some(payment) = waiting.next() else { break };

@@ -126,9 +126,9 @@ impl Stripe {
             let answer = self.client.call(self.get(format!("{path}/{}", plain(reference)?)), deadline).await?;
             return Ok(answer::to_retrieve::<T>(&answer, self.expected(payment)));
         }
-        let mut after = None;
+        let (mut after, skew) = (None, time::Duration::seconds(self.settings.clock_skew_s.into()));
         for _ in 0..PAGE_LIMIT {
-            let query = request::window(payment, after.as_deref());
+            let query = request::window(payment, after.as_deref(), skew);
             let answer = self.client.call(self.get(format!("{path}?{query}")), deadline).await?;
             match answer::to_list::<T>(&answer, self.expected(payment))? {
                 Page::Found(outcome) => return Ok(outcome),

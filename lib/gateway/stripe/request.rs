@@ -12,8 +12,6 @@ use crate::gateway::Payment;
 
 /// Objects per page of a list: a page of the largest ones stays below the limit on answers.
 const PAGE_SIZE: &str = "50";
-/// Clocks, theirs against ours, may be this far apart.
-const SKEW: Duration = Duration::minutes(5);
 
 fn form<K: Serialize, V: Serialize>(fields: &[(K, V)]) -> String {
     serde_urlencoded::to_string(fields).unwrap_or_default()
@@ -65,9 +63,9 @@ fn confirmation(payment: &Payment, settings: &Settings) -> Vec<(&'static str, St
 }
 
 /// The query of one page of everything that was created while the attempt's calls could have arrived.
-pub(super) fn window(payment: &Payment, after: Option<&str>) -> String {
-    let from = (payment.attempted_at - SKEW).unix_timestamp().to_string();
-    let to = (payment.last_send_by + SKEW).unix_timestamp().to_string();
+pub(super) fn window(payment: &Payment, after: Option<&str>, skew: Duration) -> String {
+    let from = (payment.attempted_at - skew).unix_timestamp().to_string();
+    let to = (payment.last_send_by + skew).unix_timestamp().to_string();
     let mut fields = vec![("created[gte]", from.as_str()), ("created[lte]", to.as_str()), ("limit", PAGE_SIZE)];
     fields.extend(after.map(|id| ("starting_after", id)));
     form(&fields)
@@ -103,9 +101,9 @@ mod tests {
     #[test]
     fn the_window_reaches_from_the_attempt_to_its_last_call_and_the_clocks_beyond() {
         let payment = deposit();
-        let first = window(&payment, None);
+        let first = window(&payment, None, Duration::minutes(5));
         let (from, to) = (payment.attempted_at.unix_timestamp() - 300, payment.last_send_by.unix_timestamp() + 300);
         assert_eq!(first, format!("created%5Bgte%5D={from}&created%5Blte%5D={to}&limit=50"));
-        assert_eq!(window(&payment, Some("pi_1")), format!("{first}&starting_after=pi_1"));
+        assert_eq!(window(&payment, Some("pi_1"), Duration::minutes(5)), format!("{first}&starting_after=pi_1"));
     }
 }

@@ -22,6 +22,9 @@ pub struct Settings {
     pub customer_s: u64,
     /// Stripe keeps idempotency keys for at least 24 hours (docs.stripe.com/api/idempotent_requests).
     pub key_lifetime_s: u64,
+    /// How far Stripe's clock and the database's may be apart. A call whose answer was lost is looked for among everything that was
+    /// created around it, so the narrower, the cheaper each question is under load; too narrow, and a payment is not found.
+    pub clock_skew_s: u32,
     /// PEM of an authority to trust besides the public ones. Empty: none.
     pub authority_certificate: String,
     pub limits: Limits,
@@ -38,6 +41,7 @@ impl Default for Settings {
             return_url: String::new(),
             customer_s: 3_600,
             key_lifetime_s: 24 * 3_600,
+            clock_skew_s: 300,
             authority_certificate: String::new(),
             limits: Limits::default(),
         }
