@@ -126,7 +126,7 @@ impl Stripe {
             let answer = self.client.call(self.get(format!("{path}/{}", plain(reference)?)), deadline).await?;
             return Ok(answer::to_retrieve::<T>(&answer, self.expected(payment)));
         }
-        let (mut after, skew) = (None, time::Duration::seconds(self.settings.clock_skew_s.into()));
+        let (mut after, skew) = (None, Duration::seconds(self.settings.clock_skew_s.into()));
         for _ in 0..PAGE_LIMIT {
             let query = request::window(payment, after.as_deref(), skew);
             let answer = self.client.call(self.get(format!("{path}?{query}")), deadline).await?;

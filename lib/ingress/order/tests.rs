@@ -127,6 +127,16 @@ fn a_body_that_is_no_object_or_too_deep_is_malformed() {
     assert!(from_json(br#"{"a": "[[[[[[[[[[[[[[\"[["}"#).is_ok());
 }
 
+/// A letter of several bytes once made reading a destination panic.
+#[test]
+fn letters_of_several_bytes_are_no_account() {
+    for form in ["iban", "email"] {
+        let mut destination = json!({});
+        destination[form] = json!("\u{800}A");
+        assert!(read_as(Kind::Withdrawal, with("destination", destination)).is_err(), "{form}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_body_makes_reading_panic(body in prop::collection::vec(any::<u8>(), 0..300)) {
