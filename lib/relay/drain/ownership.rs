@@ -68,8 +68,10 @@ impl Drain {
         }
         let numbers: Vec<i16> = taken.iter().map(|held| held.lane).collect();
         let reading = &mut self.session.reading;
-        let (here, now) = history::here(reading).await?;
         let mut stored = checkpoint::latest(reading, &numbers).await?;
+        // Asked after the cursors were read: a relay that was frozen between the two would take what others have stored meanwhile for
+        // the future of a server that was set back in time.
+        let (here, now) = history::here(reading).await?;
         let pairs = parked::pairs(reading, &numbers).await?;
         let incarnation = rebase::incarnation(reading).await?;
         if incarnation != self.incarnation {

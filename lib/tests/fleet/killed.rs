@@ -91,12 +91,14 @@ async fn processes_killed_in_every_window_and_a_frozen_relay_lose_double_and_for
     .await;
 }
 
-/// What failed was declined by a gateway; nothing was given up, and nothing was left unsent.
+/// What failed was declined by a gateway. Only what gateways refuse to put on their books at all (910) is rejected or, where the answer to
+/// its first call was lost, not executed.
 async fn only_declines_failed(fleet: &Fleet) {
     let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
-    let others = "SELECT substatus, count(*) FROM transactions
-        WHERE status = 'failed' AND substatus NOT IN ('declined', 'rejected') GROUP BY substatus";
-    let others: Vec<(String, i64)> = sqlx::query_as(others).fetch_all(&mut books).await.unwrap();
+    let others =
+        "SELECT substatus, gateway, amount FROM transactions WHERE status = 'failed' AND substatus <> 'declined'
+        AND NOT (amount % 1000 = 910 AND substatus IN ('rejected', 'not_executed'))";
+    let others: Vec<(String, String, i64)> = sqlx::query_as(others).fetch_all(&mut books).await.unwrap();
     assert!(others.is_empty(), "{others:?}");
 }
 
