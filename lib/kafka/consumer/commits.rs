@@ -1,6 +1,6 @@
 //! Commits in the background: a thread that does nothing else, because a commit is a call that waits for the broker.
 //!
-//! The client's own asynchronous commit would do without, but never says how it ended (rust-rdkafka issue 856).
+//! The client's own asynchronous commit would do without, but never says how it ended (rust-rdkafka #856).
 
 use std::sync::mpsc;
 use std::thread::{Builder, Scope};
