@@ -14,7 +14,7 @@
 //!
 //! Asking by list: PaymentIntents and Payouts carry no index on metadata that is consistent at once (the search API lags), so a payment
 //! whose answer was lost is looked for in the list of what was created between its attempt's commit and the last moment at which a
-//! call of it could leave, five minutes wider on both sides for the clocks. At most 40 pages of 50 are read: in a window that holds
+//! call of it could leave, five minutes wider on both sides for the clocks. At most 40 pages of 100 are read: in a window that holds
 //! more, the answer is *unknown*, and sending again under the same key settles it. Not found means that the whole window was
 //! read. A list may lag behind a create by seconds: the settle window between two such answers is there for that.
 //!

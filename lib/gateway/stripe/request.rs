@@ -11,7 +11,7 @@ use crate::domain::outcome::Outcome;
 use crate::gateway::Payment;
 
 /// Objects per page of a list: a page of the largest ones stays below the limit on answers.
-const PAGE_SIZE: &str = "50";
+const PAGE_SIZE: &str = "100";
 
 fn form<K: Serialize, V: Serialize>(fields: &[(K, V)]) -> String {
     serde_urlencoded::to_string(fields).unwrap_or_default()
@@ -103,7 +103,7 @@ mod tests {
         let payment = deposit();
         let first = window(&payment, None, Duration::minutes(5));
         let (from, to) = (payment.attempted_at.unix_timestamp() - 300, payment.last_send_by.unix_timestamp() + 300);
-        assert_eq!(first, format!("created%5Bgte%5D={from}&created%5Blte%5D={to}&limit=50"));
+        assert_eq!(first, format!("created%5Bgte%5D={from}&created%5Blte%5D={to}&limit=100"));
         assert_eq!(window(&payment, Some("pi_1"), Duration::minutes(5)), format!("{first}&starting_after=pi_1"));
     }
 }

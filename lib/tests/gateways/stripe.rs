@@ -116,7 +116,7 @@ async fn a_lost_payment_is_found_by_its_attempt_in_the_created_window() {
     let payment = deposit();
     let (outcome, lines) = tokio::join!(gateway.ask(&payment, patient()), pages(&wire, 2, Some(LIST)));
     assert!(succeeded(&outcome, "pi_3PayfleetFixture0001"), "{outcome:?}");
-    let window = "/v1/payment_intents?created%5Bgte%5D=1767225300&created%5Blte%5D=1767225905&limit=50";
+    let window = "/v1/payment_intents?created%5Bgte%5D=1767225300&created%5Blte%5D=1767225905&limit=100";
     let line = |after: &str| format!("GET {window}{after} HTTP/1.1");
     assert_eq!(lines, [line(""), line("&starting_after=pi_other0"), line("&starting_after=pi_other1")]);
 }
