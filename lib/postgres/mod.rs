@@ -81,7 +81,9 @@ impl Settings {
             .max_connections(self.pool)
             .acquire_timeout(Duration::from_millis(self.acquire_ms))
             .test_before_acquire(false)
-            .before_acquire(|connection, idle| Box::pin(async move { Ok(idle.idle_for < FRESH || still_answers(connection).await?) }))
+            .before_acquire(|connection, idle| {
+                Box::pin(async move { Ok(idle.idle_for < FRESH || still_answers(connection).await?) })
+            })
             .after_release(|connection, _| Box::pin(still_answers(connection)))
             .connect_lazy_with(self.options(application)?))
     }

@@ -7,7 +7,6 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 
 use crate::kafka::producer::Receipt;
-use crate::service::planted::{self, Bug};
 
 /// Shared with the producer's thread.
 #[derive(Debug)]
@@ -26,8 +25,7 @@ impl Page {
 
     /// Every record of it was acknowledged.
     pub fn is_delivered(&self) -> bool {
-        let acknowledged = self.waiting.load(Ordering::Acquire) == 0;
-        (acknowledged || planted::is(Bug::CheckpointBeforeAck)) && self.refused.get().is_none()
+        self.is_answered() && self.refused.get().is_none()
     }
 
     /// Every record of it has an answer.

@@ -7,6 +7,13 @@ use rdkafka::types::RDKafkaErrorCode as Code;
 /// A topic that is missing or closed to us may be put right by somebody; parked records find out by themselves.
 pub const TOPIC_RETRY: Duration = Duration::from_secs(60);
 
+/// Why a lane cannot go on as it did, and how many rows that concerns.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Failure {
+    pub code: Code,
+    pub rows: usize,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Meaning {
     /// It lies with the brokers or the network: the same records again, later.

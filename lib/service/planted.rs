@@ -36,7 +36,7 @@ bugs! {
     FollowersPassARefusedRecord = "followers-pass-a-refused-record",
     /// Checkpoints are written whatever the lane's epoch has become.
     NoEpochCheck = "no-epoch-check",
-    /// Rows count as delivered as soon as they were handed to the producer.
+    /// Progress is stored as far as rows were read, acknowledged or not.
     CheckpointBeforeAck = "checkpoint-before-ack",
 }
 

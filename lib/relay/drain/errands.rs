@@ -11,9 +11,9 @@ use crate::outbox::parked::{self, Pair, Pending, Resent};
 use crate::outbox::position::{Position, Span};
 use crate::outbox::snapshot::Snapshot;
 use crate::relay::Error;
-use crate::relay::lane::{Failure, Lane, Mode};
+use crate::relay::lane::{Lane, Mode};
 use crate::relay::poison::{self, OnRefusal, Singly};
-use crate::relay::refusal::TOPIC_RETRY;
+use crate::relay::refusal::{Failure, TOPIC_RETRY};
 
 /// How often it is asked which parked rows are to be tried again.
 const ASK: Duration = Duration::from_secs(1);

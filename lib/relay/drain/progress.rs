@@ -8,9 +8,9 @@ use super::Drain;
 use crate::domain::lane::LANES;
 use crate::outbox::parked;
 use crate::relay::Error;
-use crate::relay::lane::{Failure, Lane, Mode};
+use crate::relay::lane::{Lane, Mode};
 use crate::relay::pipeline::Pumped;
-use crate::relay::refusal;
+use crate::relay::refusal::{self, Failure};
 use crate::service::failpoint::{self, Window};
 use crate::service::planted::{self, Bug};
 

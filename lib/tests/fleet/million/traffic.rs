@@ -1,7 +1,7 @@
 //! Writers: each on a connection of its own, each with dice of its own, so that a run can be had again.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use payfleet::domain::lane::lane_of;
@@ -29,6 +29,9 @@ const SEED: u64 = 20_261_125;
 const SHARED: usize = 400;
 const OWN: usize = 200;
 pub const AGGREGATES: usize = SHARED + WRITERS * OWN;
+
+/// Writers that keep a transaction open at the same time, at most: were it all of them, each would wait for the commits of the others.
+const HOLDERS: usize = WRITERS - 2;
 
 /// So many of a writer's own aggregates are poisoned now and then.
 const POISONED: usize = 5;
@@ -82,6 +85,8 @@ pub struct Traffic {
     late: AtomicU64,
     knocks: AtomicU64,
     poisoned: AtomicU64,
+    /// Writers that keep a transaction open, or are about to.
+    holding: AtomicUsize,
     /// One at a time is patient.
     patient: AtomicBool,
 }
@@ -103,6 +108,7 @@ impl Traffic {
             late: AtomicU64::new(0),
             knocks: AtomicU64::new(0),
             poisoned: AtomicU64::new(0),
+            holding: AtomicUsize::new(0),
             patient: AtomicBool::new(false),
         })
     }
@@ -157,6 +163,28 @@ impl Traffic {
         self.gate.send_replace(Gate::Ended);
     }
 
+    /// How a transaction that is to be late ends instead, if too many are already.
+    fn hold_or_not(&self, commits: u64) -> End {
+        let one_more = |holding| (holding < HOLDERS).then_some(holding + 1);
+        if self.holding.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
+            End::Prompt
+        } else if self.patient.swap(true, Ordering::Relaxed) {
+            End::Late(commits)
+        } else {
+            End::Patient
+        }
+    }
+
+    /// A transaction that was to end so has ended.
+    fn let_go(&self, end: End) {
+        if end == End::Patient {
+            self.patient.store(false, Ordering::Relaxed);
+        }
+        if matches!(end, End::Patient | End::Late(_)) {
+            self.holding.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
     fn is_open(&self) -> bool {
         *self.gate.borrow() == Gate::Open
     }
@@ -198,9 +226,7 @@ impl Writer {
             }
             let end = self.end();
             let done = self.transaction(end, at_full_speed).await;
-            if end == End::Patient {
-                traffic.patient.store(false, Ordering::Relaxed);
-            }
+            traffic.let_go(end);
             match done {
                 Ok(()) => {}
                 Err(error) if is_connection_error(&error) || is_transient(&error) => {
@@ -259,8 +285,7 @@ impl Writer {
         match self.dice.random_range(0..1_000) {
             0..10 => End::Poisoned,
             10..210 => End::RolledBack,
-            210..310 if !self.traffic.patient.swap(true, Ordering::Relaxed) => End::Patient,
-            210..310 => End::Late(self.dice.random_range(5..=60)),
+            210..310 => self.traffic.hold_or_not(self.dice.random_range(5..=60)),
             _ => End::Prompt,
         }
     }
