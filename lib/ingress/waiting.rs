@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::outbox::doorbell::CHANNEL;
 use crate::postgres::{self, Settings};
+use crate::service::shutdown::vital;
 use crate::transactions::resource::{self, Resource};
 
 /// Looked at without any ring.
@@ -67,8 +68,8 @@ impl Waiting {
     pub(super) fn start(settings: &Settings, pool: PgPool, tracker: &TaskTracker, stop: CancellationToken) -> Self {
         let shared = Shared { pool, waiters: Mutex::default(), look: Notify::new(), stop: stop.clone() };
         let waiting = Self(Arc::new(shared));
-        tracker.spawn(waiting.clone().listen(settings.clone(), stop.clone()));
-        tracker.spawn(waiting.clone().look(stop));
+        tracker.spawn(vital("waiting", waiting.clone().listen(settings.clone(), stop.clone())));
+        tracker.spawn(vital("waiting", waiting.clone().look(stop)));
         waiting
     }
 

@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ticks;
 use crate::postgres::{self, Settings};
+use crate::service::shutdown::vital;
 
 /// What to LISTEN on. The notification carries nothing: whoever hears it looks for itself.
 pub const CHANNEL: &str = "payfleet_commits";
@@ -43,7 +44,7 @@ impl Doorbell {
         let rung = Arc::new(Notify::new());
         let ringer =
             Ringer { postgres: postgres.clone(), rung: rung.clone(), connection: None, ticked: None, began: None };
-        tracker.spawn(ringer.run(stop));
+        tracker.spawn(vital("doorbell", ringer.run(stop)));
         Self { rung }
     }
 

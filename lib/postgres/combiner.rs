@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 
 use super::{Settings, is_connection_error, is_transient, silent, within};
 use crate::service::retry::Waits;
+use crate::service::shutdown::vital;
 
 /// A statement that serves many requests at once.
 pub trait Batch: Send + Sync + Clone + 'static {
@@ -145,7 +146,7 @@ impl<B: Batch> Combiner<B> {
                 connection: None,
                 queue: queue.clone(),
             };
-            tracker.spawn(worker.run());
+            tracker.spawn(vital(B::NAME, worker.run()));
         }
         Self { jobs, patience: layout.patience }
     }

@@ -28,6 +28,7 @@ pub use local_limit::LocalLimit;
 pub use rate_limit::{Limit, Quota};
 
 use crate::service::secret::Secret;
+use crate::service::shutdown::vital;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -110,7 +111,7 @@ impl Redis {
     /// Asks once a second whether it is there, so that it is found again without a request having to try.
     pub fn watch(&self, tracker: &TaskTracker, stop: CancellationToken) {
         let redis = self.clone();
-        tracker.spawn(async move {
+        let watching = async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut was_up = None;
@@ -124,7 +125,8 @@ impl Redis {
                 }
                 was_up = Some(answer.is_ok());
             }
-        });
+        };
+        tracker.spawn(vital("redis", watching));
     }
 
     async fn ping(&self) -> Result<(), Away> {

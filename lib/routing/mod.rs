@@ -19,6 +19,7 @@ use crate::domain::route::{GatewayState, Route};
 use crate::gateway::Gateways;
 use crate::postgres;
 use crate::postgres::clock::DatabaseClock;
+use crate::service::shutdown::vital;
 
 const REFRESH: Duration = Duration::from_secs(1);
 /// For the tables to be read. They are small.
@@ -51,7 +52,7 @@ impl Routing {
         let adapters = gateways.iter().map(|gateway| (gateway.name().to_owned(), gateway.pays_to().to_vec())).collect();
         let (loaded, clock) = (watch::Sender::new(false), DatabaseClock::default());
         let routing = Self { pool, adapters, table: Arc::default(), loaded, clock };
-        tracker.spawn(routing.clone().keep_fresh(stop));
+        tracker.spawn(vital("routing", routing.clone().keep_fresh(stop)));
         routing
     }
 

@@ -4,22 +4,37 @@
 //! running ──SIGTERM, SIGINT──▶ stopping ──all tasks done──▶ exit 0
 //!    │                            ├──deadline over──▶ exit 1, naming what was left
 //!    │                            └──second signal──▶ exit 130 at once
-//!    └──a task fails, panics, or ends unasked──▶ stopping, then exit 1
+//!    ├──a part fails, panics, or ends unasked──▶ stopping, then exit 1
+//!    └──a task that others hand work to panics──▶ exit 101 at once: nothing could be finished
 //! ```
 //! Stopping is a [`CancellationToken`] that tasks race against *waiting*, never against a claim, a call or a commit.
 //!
 //! If it dies here: every promise is already in PostgreSQL; an unclean end costs repeats, never a payment.
 
 use std::fmt::Display;
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 /// The exit code of a process that was told twice to stop (128 + SIGINT).
 pub const EXIT_SECOND_SIGNAL: i32 = 130;
+
+/// The exit code of a process that panicked, as Rust itself has it.
+const EXIT_PANICKED: i32 = 101;
+
+/// Runs a task that others hand work to, or rely on without a word. Were it to panic, they would wait for ever on a process that looks
+/// alive: the process ends at once instead, as if it had been killed, and is started again by whoever looks after it.
+pub async fn vital(task: &'static str, run: impl Future<Output = ()>) {
+    if AssertUnwindSafe(run).catch_unwind().await.is_err() {
+        tracing::error!(task, "a task has panicked on which others rely: ending the process");
+        std::process::exit(EXIT_PANICKED);
+    }
+}
 
 /// The life of one process: what it waits for when it ends, and why it ended.
 #[derive(Clone, Default)]
@@ -112,6 +127,22 @@ mod tests {
             Ok::<(), std::io::Error>(())
         });
         assert!(matches!(life.end(LIMIT).await, End::Failed(reason) if reason.starts_with("relay: ")));
+    }
+
+    /// Runs itself once more, in a process that is to end.
+    #[test]
+    fn a_panicking_task_on_which_others_rely_ends_the_process() {
+        const INNER: &str = "PAYFLEET_TEST_VITAL_PANICS";
+        if std::env::var_os(INNER).is_some() {
+            let runtime = tokio::runtime::Runtime::new().unwrap();
+            runtime.spawn(vital("combiner", async { panic!("broken") }));
+            std::thread::sleep(2 * LIMIT);
+            std::process::exit(0);
+        }
+        let name = std::thread::current().name().map(str::to_owned).unwrap();
+        let mut again = std::process::Command::new(std::env::current_exe().unwrap());
+        let ended = again.args(["--exact", &name]).env(INNER, "1").output().unwrap().status;
+        assert_eq!(ended.code(), Some(EXIT_PANICKED));
     }
 
     #[tokio::test]
