@@ -43,7 +43,7 @@ pub async fn measure(stand: &Stand, scale: Scale) -> anyhow::Result<Found> {
         relaying.push(relay_rate(&database, &relayed, scale.backlog).await?);
         stand.forget(&produced).await?;
         stand.forget(&relayed).await?;
-        deleting.push(delete_rate(&database, scale.deletions).await?);
+        deleting.push(delete_rate(&database, scale.backlog).await?);
     }
     owner.close().await?;
     let limit = reading.min(&producing);

@@ -99,6 +99,20 @@ struct Run<'a> {
     scale: Scale,
 }
 
+/// Payments that are due for the sweep to begin with.
+const DUE: i64 = 1_000;
+
+/// A payment's first look is due some seconds after it was accepted.
+async fn many_are_due(owner: &mut PgConnection) -> anyhow::Result<()> {
+    let patience = Instant::now() + Duration::from_secs(60);
+    let due = "SELECT count(*) FROM transactions WHERE due_at <= clock_timestamp()";
+    while sqlx::query_scalar::<_, i64>(due).fetch_one(&mut *owner).await? < DUE {
+        anyhow::ensure!(Instant::now() < patience, "no {DUE} payments became due within a minute");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    Ok(())
+}
+
 impl Run<'_> {
     /// Everything with the transaction open from before the first to after the last.
     async fn measure(&self, held: Held, under: &mut Under) -> anyhow::Result<()> {
@@ -120,6 +134,7 @@ impl Run<'_> {
         backlog::append(&mut owner, self.scale.backlog / 2).await?;
         under.relay.push(drain_what_is_there(self.database, self.topics, writer.as_deref()).await?);
         under.hot_account.push(accept::http_rate(self.base, &self.payers[..1], self.scale.seconds).await?);
+        many_are_due(&mut owner).await?;
         under.due_sweep.push(self.due_sweep_rate().await?);
         under.outbox.add(scars(&mut owner).await?);
         open.rollback().await?;

@@ -57,8 +57,6 @@ pub struct Scale {
     pub rounds: usize,
     /// Rows of the backlog that is drained.
     pub backlog: usize,
-    /// Rows of the table that is drained by deletion; its rate does not depend on how many there are.
-    pub deletions: usize,
     /// How long a rate is measured at a time, in seconds.
     pub seconds: u64,
     pub users: usize,
@@ -80,9 +78,9 @@ impl Scale {
     fn of(arguments: &Arguments) -> Self {
         let rounds = arguments.rounds.max(1);
         if arguments.small {
-            Self { rounds, backlog: 50_000, deletions: 10_000, seconds: 2, users: 100 }
+            Self { rounds, backlog: 50_000, seconds: 2, users: 100 }
         } else {
-            Self { rounds, backlog: 1_000_000, deletions: 100_000, seconds: 8, users: 2_500 }
+            Self { rounds, backlog: 1_000_000, seconds: 8, users: 2_500 }
         }
     }
 }
