@@ -103,7 +103,7 @@ async fn a_callback_before_the_synchronous_answer_settles_and_the_answer_changes
     fleet.settlement.apply_callback(callback).await.unwrap();
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let answer = Outcome::Accepted { reference: "po_1".into() };
-    let source = payfleet::domain::decide::news::Source::Call { operation, begun: 2 };
+    let source = payfleet::domain::decide::news::Source::Call { operation, begun: 2, calls: 1 };
     fleet.settlement.learn(id, attempt, source, &answer, None).await.unwrap();
     assert_eq!(fleet.status(id).await, ("succeeded".into(), 3));
     assert_eq!(fleet.balances().await, (0, 0, 0));

@@ -89,7 +89,8 @@ impl Attempts {
         failpoint::reached(Window::C11).await;
         let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
-        let source = Source::Call { operation, begun: transaction.version };
+        let calls = attempt.operation(operation).map_or(0, |operation| operation.calls);
+        let source = Source::Call { operation, begun: transaction.version, calls };
         self.record((transaction, now), News { attempt: attempt_id, source, outcome: &outcome }).await
     }
 

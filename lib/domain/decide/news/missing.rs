@@ -116,10 +116,11 @@ impl Learner<'_> {
         Decision::step(change)
     }
 
-    /// No information. After a call it is now official that we do not know.
+    /// No information. After a call it is now official that we do not know; unless another call of the operation is under way since,
+    /// whose answer is still to come.
     pub(super) fn unknown(&self) -> Decision {
         match (self.news.source, self.transaction.status) {
-            (Source::Call { .. }, Status::Submitting) if self.is_current() => {
+            (Source::Call { .. }, Status::Submitting) if self.is_current() && !self.is_stale() => {
                 let state =
                     if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
                 let step = self.step(Status::Unknown, state).due_in(Some(self.context.policy.ask_in(0)));

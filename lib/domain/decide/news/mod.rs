@@ -22,10 +22,12 @@ use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Trans
 /// How the news came. A call's and an answer's are the gateway's word to us; a callback's may be late or out of order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// `begun` is the version at which the call was allowed.
+    /// `begun` is the version at which the call was allowed, `calls` how often the operation might have been sent by then, this call
+    /// included.
     Call {
         operation: Operation,
         begun: i64,
+        calls: i16,
     },
     /// `asked_at` is the database's time shortly before the question went out: what the gateway says is as old as that.
     Answer {
@@ -98,7 +100,7 @@ impl<'a> Learner<'a> {
 
     fn cause(&self) -> String {
         match self.news.source {
-            Source::Call { operation, begun } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
+            Source::Call { operation, begun, .. } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
             Source::Answer { .. } => format!("asked:{}", self.transaction.version),
             Source::Callback { id } => format!("callback:{id}"),
         }
@@ -115,6 +117,16 @@ impl<'a> Learner<'a> {
     /// The news is what the gateway said when asked.
     fn was_asked(&self) -> bool {
         matches!(self.news.source, Source::Answer { .. })
+    }
+
+    /// The news is the answer to a call after which another was allowed, or somebody took over: it says nothing about the calls since.
+    fn is_stale(&self) -> bool {
+        match self.news.source {
+            Source::Call { operation, calls, .. } => {
+                self.attempt.operation(operation).is_none_or(|standing| standing.calls != calls)
+            }
+            _ => false,
+        }
     }
 
     fn callback(&self) -> Option<Uuid> {
@@ -136,13 +148,13 @@ impl<'a> Learner<'a> {
         change
     }
 
-    /// A step caused by this news.
+    /// A step caused by this news. The operation keeps only what its latest call was answered.
     fn step(&self, to: Status, attempt: AttemptState) -> Step<'a> {
         let step = Step::new(self.transaction, to, self.cause(), self.actor())
             .attempt(self.attempt_becomes(attempt))
             .callback(self.callback());
         match self.news.source {
-            Source::Call { operation, .. } => {
+            Source::Call { operation, .. } if !self.is_stale() => {
                 step.operation(OperationChange::Answered { kind: operation, outcome: self.news.outcome.name() })
             }
             _ => step,

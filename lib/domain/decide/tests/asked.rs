@@ -76,7 +76,8 @@ fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_the
         assert_eq!((attempt, operation), (transaction.attempts[0].id, Operation::Create));
         transaction = change.applied_to(&transaction, now);
         calls += 1;
-        let source = Source::Call { operation, begun: transaction.version };
+        let sent = transaction.attempts[0].operations[0].calls;
+        let source = Source::Call { operation, begun: transaction.version, calls: sent };
         let unheard = told_at(now, &transaction, source, &Outcome::Unknown { why: "time-out".into() });
         transaction = step(&unheard).applied_to(&transaction, now);
     }

@@ -50,7 +50,7 @@ fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again()
             assert!(matches!(decision, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {decision:?}");
         }
     }
-    let called = Source::Call { operation: Operation::Create, begun: 2 };
+    let called = Source::Call { operation: Operation::Create, begun: 2, calls: 1 };
     for status in [Status::Failed, Status::Expired] {
         let decision = told(&payment(Kind::Withdrawal, status), called, &accepted);
         let command: Command = serde_json::from_slice(&step(&decision).command.as_ref().unwrap().payload).unwrap();
@@ -138,7 +138,7 @@ fn nothing_is_sent_again_after_its_time_or_to_a_paused_gateway() {
 #[test]
 fn what_a_gateway_says_is_kept_only_as_long_as_it_fits() {
     let transaction = payment(Kind::Deposit, Status::Submitting);
-    let called = Source::Call { operation: Operation::Create, begun: 7 };
+    let called = Source::Call { operation: Operation::Create, begun: 7, calls: 1 };
     for (length, kept) in [(255, true), (256, false)] {
         let accepted = Outcome::Accepted { reference: "é".repeat(length) };
         let decision = told(&transaction, called, &accepted);

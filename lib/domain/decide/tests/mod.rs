@@ -144,8 +144,8 @@ pub fn outcomes() -> Vec<Outcome> {
 
 pub fn sources() -> [Source; 4] {
     [
-        Source::Call { operation: Operation::Create, begun: 7 },
-        Source::Call { operation: Operation::Capture, begun: 7 },
+        Source::Call { operation: Operation::Create, begun: 7, calls: 1 },
+        Source::Call { operation: Operation::Capture, begun: 7, calls: 1 },
         ANSWER,
         Source::Callback { id: Uuid::now_v7() },
     ]
