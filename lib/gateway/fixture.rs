@@ -86,6 +86,6 @@ pub(super) fn told(outcome: &Outcome) -> String {
         }
         Outcome::Expired { reference } => format!("{name} {}", reference.as_deref().unwrap_or("-")),
         Outcome::Rejected { code, .. } | Outcome::Later { code, .. } => format!("{name} {code}"),
-        Outcome::Unreachable { .. } | Outcome::NotFound | Outcome::Unknown { .. } => name.to_owned(),
+        Outcome::Unreachable { .. } | Outcome::NotFound | Outcome::Unseen | Outcome::Unknown { .. } => name.to_owned(),
     }
 }

@@ -63,9 +63,7 @@ impl Learner<'_> {
         if on_its_way {
             return self.ask_later();
         }
-        let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
-        let never_captured = self.attempt.operation(Operation::Capture).is_none();
-        if now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again() {
+        if self.may_be_sent_again() {
             let asks = self.transaction.asks.saturating_add(1);
             let step = self.step(Status::Unknown, AttemptState::Unknown).command(Act::Create);
             return Decision::step(step.asks(asks).due_in(Some(policy.ask_in(asks))).done());
@@ -75,6 +73,23 @@ impl Learner<'_> {
             return self.ask_later();
         }
         self.count_not_found()
+    }
+
+    /// Asking does not tell whether the gateway has the payment. That is no reason to end it, but one to send it again under its key, on
+    /// the same conditions; and where it was sent again and rejected, that has told.
+    pub(super) fn unseen(&self) -> Decision {
+        let is_open = self.was_asked() && self.is_live() && self.transaction.status == Status::Unknown;
+        if is_open && (self.may_be_sent_again() || self.was_rejected_again()) {
+            return self.not_found();
+        }
+        self.unknown()
+    }
+
+    fn may_be_sent_again(&self) -> bool {
+        let (policy, now) = (self.context.policy, self.context.now);
+        let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
+        let never_captured = self.attempt.operation(Operation::Capture).is_none();
+        now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again()
     }
 
     /// Asked about a payment that has ended here, the gateway has nothing that would be paid: it ended so.

@@ -60,6 +60,7 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         Outcome::Approved { .. } => learner.approved(),
         Outcome::Rejected { .. } | Outcome::Unreachable { .. } | Outcome::Later { .. } => learner.refused(),
         Outcome::NotFound => learner.not_found(),
+        Outcome::Unseen => learner.unseen(),
         Outcome::Reversed { .. } => learner.reversed(),
         Outcome::Unknown { .. } => learner.unknown(),
     }

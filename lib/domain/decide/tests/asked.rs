@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::decide::begin::{Begin, begin};
 use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::event::{Act, Command};
 
 fn due(transaction: &Transaction, now: OffsetDateTime) -> Due {
     within(now, |context| fell_due(transaction, true, context))
@@ -53,6 +54,43 @@ fn no_such_payment_is_as_old_as_its_question() {
     let stale = Source::Answer { asked_at: late + window - Duration::from_secs(1) };
     let again = told_at(late + window * 2, &counted, stale, &Outcome::NotFound);
     assert!(matches!(again, Decision::LookAgain { .. }), "{again:?}");
+}
+
+/// As at Stripe in a window that holds more payments than one question reads.
+#[test]
+fn a_payment_that_cannot_be_seen_is_sent_again_under_its_key_and_never_taken_for_missing() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let mut transaction = payment(kind, Status::Unknown);
+        assert!(matches!(told(&transaction, ANSWER, &Outcome::Unseen), Decision::LookAgain { .. }), "on its way");
+        let later = NOW + Duration::from_secs(70);
+        let decision = answered_at(later, &transaction, &Outcome::Unseen);
+        let command: Command = serde_json::from_slice(&step(&decision).command.as_ref().unwrap().payload).unwrap();
+        assert_eq!((command.act, command.attempt), (Act::Create, 1));
+        let never_sent = |transaction: &Transaction| {
+            for minutes in 2..60 {
+                let told = answered_at(NOW + Duration::from_secs(60 * minutes), transaction, &Outcome::Unseen);
+                assert!(matches!(told, Decision::LookAgain { due_in: Some(_), .. }), "{told:?}");
+            }
+        };
+        transaction.submit_until = NOW;
+        never_sent(&transaction);
+        transaction.submit_until = NOW + Duration::from_secs(100_000);
+        transaction.attempts[0].created_at = NOW - Duration::from_secs(24 * 3600);
+        never_sent(&transaction);
+    }
+}
+
+#[test]
+fn a_payment_that_cannot_be_seen_but_was_rejected_when_sent_again_ends() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let mut transaction = payment(kind, Status::Unknown);
+        (transaction.attempts[0].operations[0].calls, transaction.attempts[0].operations[0].rejected) = (2, true);
+        let later = NOW + Duration::from_secs(70);
+        let first = answered_at(later, &transaction, &Outcome::Unseen);
+        let after = step(&first).applied_to(&transaction, later);
+        let second = answered_at(later + Duration::from_secs(61), &after, &Outcome::Unseen);
+        assert_eq!((step(&first).to, step(&second).to), (Status::Unknown, Status::Failed), "{kind:?}");
+    }
 }
 
 /// As of a gateway that cannot be asked about a payout: "no such payment" proves nothing there, however often it is said.

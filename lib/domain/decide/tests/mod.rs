@@ -137,6 +137,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Outcome::Unreachable { why: "refused".into() },
         Outcome::Later { retry_after_ms: Some(1_000), code: "429".into() },
         Outcome::NotFound,
+        Outcome::Unseen,
         Outcome::Reversed { reference: reference(), money: euros(1_000), how: Reversal::Chargeback },
         Outcome::Unknown { why: "time-out".into() },
     ]
