@@ -128,6 +128,21 @@ pub async fn find_attempt(pool: &PgPool, callback: &Callback) -> Result<Option<(
     Ok(found.map(|row| (row.transaction_id, row.id)))
 }
 
+/// The gateway's own id of a payment, as the latest of an attempt's callbacks names it. That it is this payment's, only the gateway can say.
+pub async fn named_reference(pool: &PgPool, transaction: Uuid, attempt: Uuid) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT notice->>'reference' AS "reference!"
+           FROM callbacks
+           WHERE transaction_id = $1 AND attempt_id = $2 AND length(notice->>'reference') < 256
+           ORDER BY received_at DESC
+           LIMIT 1"#,
+        transaction,
+        attempt
+    )
+    .fetch_optional(pool)
+    .await
+}
+
 /// Its payment is not known (yet): kept, and looked at again, the wait doubling from 2 s to an hour.
 pub async fn unmatched(pool: &PgPool, id: Uuid) -> Result<(), sqlx::Error> {
     sqlx::query!(

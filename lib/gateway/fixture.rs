@@ -38,6 +38,7 @@ pub(super) fn deposit() -> Payment {
         destination: None,
         return_url: Some("https://shop.example/back".into()),
         reference: None,
+        candidate: None,
         attempted_at: AT,
         last_send_by: AT + Duration::from_secs(5),
     }

@@ -127,6 +127,31 @@ async fn a_callback_that_only_rings_has_the_gateway_asked_before_anything_is_pos
     assert_eq!((fleet.balances().await, fleet.status(payment).await.0), ((500, 0, 0), "succeeded".into()));
 }
 
+/// As of PayPal, whose callbacks only ring, and which can be asked about a payout only by an id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_asked_for_by_the_id_that_a_callback_named_which_is_kept_only_once_the_gateway_has_confirmed_it() {
+    let fleet = Fleet::with(500).await;
+    let payment = fleet.accepted(Kind::Withdrawal, 500).await;
+    fleet.stripe.then(Outcome::Unknown { why: "time-out".into() });
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(payment)).await.unwrap();
+    let (transaction, _) = fleet.settlement.load(payment).await.unwrap();
+    let attempt = transaction.current_attempt().unwrap().id;
+    for (event, reference) in [("evt_1", "batch_1"), ("evt_2", "batch_2")] {
+        let bell = Notice { reference: Some(reference.into()), ..notice(event, Some(attempt), None) };
+        let (callback, _) = stored(&fleet, bell).await;
+        fleet.settlement.apply_callback(callback).await.unwrap();
+    }
+    let known = "SELECT count(*) FROM attempts WHERE reference IS NOT NULL";
+    fleet.settlement.fell_due(payment).await.unwrap();
+    assert_eq!(fleet.count(known).await, 0);
+    fleet.stripe.then(succeeded(500));
+    fleet.settlement.fell_due(payment).await.unwrap();
+    assert_eq!((fleet.count(known).await, fleet.status(payment).await.0), (1, "succeeded".into()));
+    let asked = fleet.stripe.asked.lock().unwrap();
+    assert!(asked.iter().all(|payment| payment.reference.is_none() && payment.candidate.as_deref() == Some("batch_2")));
+    assert_eq!(asked.len(), 2);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn another_gateways_callback_never_matches() {
     let fleet = Fleet::with(0).await;

@@ -49,9 +49,8 @@ impl Learner<'_> {
         }
     }
 
-    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing; and a gateway that
-    /// cannot be asked about a withdrawal says this too, so that for those it never proves anything: it lets the payment be sent again
-    /// under its key, and the answer to that tells.
+    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing; and of a withdrawal
+    /// it never does: it lets the payment be sent again under its key, and the answer to that tells.
     pub(super) fn not_found(&self) -> Decision {
         if !(self.is_live() && self.transaction.status == Status::Unknown) {
             return if self.is_live() { self.ask_later() } else { self.unpaid_after_the_end() };

@@ -93,7 +93,7 @@ fn a_payment_that_cannot_be_seen_but_was_rejected_when_sent_again_ends() {
     }
 }
 
-/// As of a gateway that cannot be asked about a payout: "no such payment" proves nothing there, however often it is said.
+/// "No such payment" proves nothing of a withdrawal, however often it is said.
 #[test]
 fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_then_a_humans_and_never_released() {
     let mut transaction = payment(Kind::Withdrawal, Status::Unknown);

@@ -40,6 +40,19 @@ fn nothing_to_pay_at_the_gateway_confirms_an_end_without_success_and_never_a_suc
     }
 }
 
+/// As of a PayPal payout whose batch id was lost: nobody has asked PayPal anything.
+#[test]
+fn that_a_payment_cannot_be_seen_confirms_no_end() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for status in ENDED {
+            let mut transaction = payment(kind, status);
+            transaction.attempts[0].reference = None;
+            let decision = told(&transaction, ANSWER, &Outcome::Unseen);
+            assert!(matches!(decision, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {decision:?}");
+        }
+    }
+}
+
 #[test]
 fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again() {
     let (accepted, approved) =
