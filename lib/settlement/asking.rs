@@ -42,9 +42,16 @@ impl Settlement {
         Ok(described(transaction, attempt, destination))
     }
 
-    /// The payment as an adapter needs it to ask about it. If the gateway's id of it is not known, the one that a callback named may do.
+    /// The payment as an adapter needs it to ask about it. No question needs the destination: one that cannot be opened, its key being
+    /// retired, holds up none. If the gateway's id of the payment is not known, the one that a callback named may do.
     async fn asked_about(&self, transaction: &Transaction, attempt: &Attempt) -> Result<Payment, Error> {
-        let payment = self.payment(transaction, attempt).await?;
+        let payment = match self.payment(transaction, attempt).await {
+            Err(Error::Sealed(id, why)) => {
+                tracing::warn!(transaction = %id, %why, "the gateway is asked without the destination, which cannot be opened");
+                described(transaction, attempt, None)
+            }
+            payment => payment?,
+        };
         let candidate = match &payment.reference {
             Some(_) => None,
             None => callbacks::named_reference(&self.0.pool, transaction.id, attempt.id).await?,

@@ -276,6 +276,20 @@ async fn what_is_known_of_an_attempt_is_never_forgotten_for_something_vaguer() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_whose_key_was_retired_is_sent_nowhere_and_holds_up_no_question() {
+    let fleet = Fleet::with(100).await;
+    let id = fleet.accepted(Kind::Withdrawal, 100).await;
+    let attempt = sent(&fleet, id).await;
+    sqlx::query("UPDATE transactions SET destination_key_id = 'retired'").execute(&fleet.database.owner).await.unwrap();
+    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
+    let to_send = fleet.settlement.payment(&transaction, transaction.current_attempt().unwrap()).await;
+    assert!(to_send.is_err_and(|error| error.is_lasting()));
+    fleet.stripe.then(succeeded(100));
+    fleet.settlement.ask(&transaction, attempt, now).await.unwrap();
+    assert_eq!((fleet.status(id).await.0, fleet.balances().await), ("succeeded".into(), (0, 0, 0)));
+}
+
 #[tokio::test]
 async fn a_server_out_of_disk_or_memory_is_tried_again() {
     let fleet = Fleet::with(0).await;
