@@ -80,6 +80,12 @@ impl Transaction {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
     }
 
+    /// The position in the query schedule with which a call of this operation leaves the payment. A payment that was sent is asked about
+    /// from the beginning; one whose capture failed is where it was, so that captures come at the schedule's pace and end with it.
+    pub fn asks_kept_by(&self, operation: Operation) -> i16 {
+        if operation == Operation::Capture { self.asks } else { 0 }
+    }
+
     pub fn attempt_by_id(&self, id: Uuid) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.id == id)
     }

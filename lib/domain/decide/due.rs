@@ -111,6 +111,7 @@ fn take_over(transaction: &Transaction, context: Context<'_>) -> Due {
     let change = Step::new(transaction, Status::Unknown, cause(transaction), Actor::Timer)
         .attempt(attempt_now(attempt, still(attempt.state)))
         .operation(OperationChange::TakenOver { kind: operation.kind })
+        .asks(transaction.asks_kept_by(operation.kind))
         .reason("call_unanswered", "A call to the gateway was not answered in time; it is being asked.", None)
         .due_in(Some(policy.ask_in(0)))
         .done();

@@ -134,10 +134,12 @@ impl Learner<'_> {
     /// whose answer is still to come.
     pub(super) fn unknown(&self) -> Decision {
         match (self.news.source, self.transaction.status) {
-            (Source::Call { .. }, Status::Submitting) if self.is_current() && !self.is_stale() => {
+            (Source::Call { operation, .. }, Status::Submitting) if self.is_current() && !self.is_stale() => {
                 let state =
                     if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
-                let step = self.step(Status::Unknown, state).due_in(Some(self.context.policy.ask_in(0)));
+                let asks = self.transaction.asks_kept_by(operation);
+                let due_in = self.context.policy.ask_in(asks).max(self.retry_after().unwrap_or_default());
+                let step = self.step(Status::Unknown, state).asks(asks).due_in(Some(due_in));
                 Decision::step(
                     step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None)
                         .done(),

@@ -122,3 +122,37 @@ fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_the
     assert_eq!(transaction.status, Status::Review);
     assert!(calls >= 2 && transaction.attempts.len() == 1, "{calls} calls");
 }
+
+/// As of a PayPal whose captures fail while its orders stay approved.
+#[test]
+fn a_capture_that_fails_is_ordered_again_at_the_pace_of_the_schedule_and_ends_with_it() {
+    let mut transaction = payment(Kind::Deposit, Status::RequiresAction);
+    let approved = Outcome::Approved { reference: "pi_1".into() };
+    let (mut now, mut pauses) = (NOW, Vec::new());
+    for _ in 0..20 {
+        if due(&transaction, now) != Due::Ask {
+            break;
+        }
+        let ordered = answered_at(now, &transaction, &approved);
+        transaction = step(&ordered).applied_to(&transaction, now);
+        let command = serde_json::from_slice(&step(&ordered).command.as_ref().unwrap().payload).unwrap();
+        let begun = within(now, |context| begin(&transaction, &command, Uuid::now_v7(), context));
+        let Begin::Call { change, operation, .. } = begun else { panic!("{begun:?}") };
+        transaction = change.applied_to(&transaction, now);
+        let calls = transaction.attempts[0].operation(operation).unwrap().calls;
+        let source = Source::Call { operation, begun: transaction.version, calls };
+        let later = Outcome::Later { retry_after_ms: Some(40_000), code: "429".into() };
+        let patient = told_at(now, &transaction, source, &later);
+        assert!(step(&patient).due_in >= Some(Duration::from_secs(40)));
+        let failed = told_at(now, &transaction, source, &Outcome::Unknown { why: "422".into() });
+        transaction = step(&failed).applied_to(&transaction, now);
+        let early = answered_at(now + Duration::from_secs(1), &transaction, &approved);
+        assert!(matches!(early, Decision::LookAgain { due_in: Some(_), .. }), "{early:?}");
+        let pause = step(&failed).due_in.unwrap();
+        pauses.push(pause.as_secs());
+        now += pause;
+    }
+    assert_eq!(pauses, [5, 15, 60, 60]);
+    let Due::Decided(decision) = due(&transaction, now) else { panic!("captured for ever") };
+    assert_eq!(step(&decision).to, Status::Review);
+}
