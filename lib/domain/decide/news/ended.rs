@@ -73,9 +73,11 @@ impl Learner<'_> {
         if matches!(self.news.source, Source::Callback { .. }) {
             return self.ask_first();
         }
-        // A capture may have taken the money, whatever the order's page says of the customer's time.
+        // A capture may have taken the money, whatever the order's page says of the customer's time. An order that was captured is not
+        // forgotten: that the gateway, asked, has none any more is "no such payment", to be told twice.
         if self.attempt.operation(Operation::Capture).is_some() {
-            return self.unknown();
+            let may_end = self.was_asked() && self.transaction.kind == Kind::Deposit;
+            return if may_end { self.not_found() } else { self.unknown() };
         }
         let message = "The customer did not approve in time.";
         if self.transaction.status == Status::RequiresAction && self.transaction.kind == Kind::Deposit {

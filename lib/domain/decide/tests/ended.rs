@@ -105,6 +105,23 @@ fn an_order_that_ran_out_after_its_capture_was_sent_fails_nobody() {
     }
 }
 
+/// As of an order that PayPal has forgotten: its capture was lost on the way there.
+#[test]
+fn an_order_that_is_gone_a_settle_window_after_its_capture_twice_was_not_executed() {
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    let sent = OperationState { kind: Operation::Capture, calls: 1, send_by: NOW, rejected: false };
+    transaction.attempts[0].operations.push(sent);
+    let gone = Outcome::Expired { reference: Some(reference()) };
+    let minutes = |minutes: u32| NOW + Duration::from_secs(61) * minutes;
+    assert!(matches!(told(&transaction, ANSWER, &gone), Decision::LookAgain { .. }), "the capture may be on its way");
+    let first = answered_at(minutes(1), &transaction, &gone);
+    assert_eq!((step(&first).to, step(&first).command.is_none()), (Status::Unknown, true));
+    let after = step(&first).applied_to(&transaction, minutes(1));
+    assert!(matches!(answered_at(minutes(1), &after, &gone), Decision::LookAgain { .. }), "too soon");
+    let second = answered_at(minutes(2), &after, &gone);
+    assert_eq!((step(&second).to, step(&second).substatus), (Status::Failed, Some(Substatus::NotExecuted)));
+}
+
 #[test]
 fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_payment_to_a_human() {
     for kind in [Kind::Deposit, Kind::Withdrawal] {
