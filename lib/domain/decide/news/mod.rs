@@ -167,8 +167,11 @@ impl<'a> Learner<'a> {
     }
 
     fn ask_later(&self) -> Decision {
-        let asks = self.transaction.asks.saturating_add(1);
-        Decision::LookAgain { version: self.transaction.version, due_in: Some(self.context.policy.ask_in(asks)), asks }
+        let (policy, asks) = (self.context.policy, self.transaction.asks.saturating_add(1));
+        let wait = policy.ask_in(asks);
+        let in_turn = policy.next_in(self.attempt.created_at, self.context.now);
+        let due_in = Some(in_turn.map_or(wait, |in_turn| in_turn.min(wait)));
+        Decision::LookAgain { version: self.transaction.version, due_in, asks }
     }
 
     /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost.

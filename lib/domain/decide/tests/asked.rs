@@ -32,9 +32,25 @@ fn questions_asked_out_of_turn_never_send_a_payment_to_a_human_before_its_time()
 fn beyond_the_schedule_a_payment_is_asked_about_in_its_last_interval() {
     let mut transaction = payment(Kind::Deposit, Status::AwaitingGateway);
     transaction.asks = 99;
+    transaction.attempts[0].created_at = NOW - policy().schedule.iter().sum::<Duration>();
     let told = told(&transaction, ANSWER, &Outcome::Unknown { why: "time-out".into() });
     let last = policy().schedule.last().copied();
     assert!(matches!(told, Decision::LookAgain { due_in, .. } if due_in == last), "{told:?}");
+}
+
+#[test]
+fn questions_asked_out_of_turn_do_not_put_off_those_of_the_schedule() {
+    let mut transaction = payment(Kind::Deposit, Status::AwaitingGateway);
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    for (asks, age, due_in) in [(0, 5, 15), (6, 5, 15), (6, 19, 1), (6, 20, 60), (0, 70, 10), (1, 20, 60), (0, 25, 15)]
+    {
+        transaction.asks = asks;
+        transaction.attempts[0].created_at = NOW - Duration::from_secs(age);
+        let Decision::LookAgain { due_in: Some(told), asks: asked, .. } = told(&transaction, ANSWER, &silent) else {
+            panic!("{asks} asked, {age} s old")
+        };
+        assert_eq!((told.as_secs(), asked), (due_in, asks + 1), "{asks} asked, {age} s old");
+    }
 }
 
 /// The question left before the last call's time was over; the answer took longer.
