@@ -84,6 +84,14 @@ impl Outcome {
         }
     }
 
+    /// Whether it says anything of what became of the payment.
+    pub fn tells(&self) -> bool {
+        !matches!(
+            self,
+            Self::Rejected { .. } | Self::Unreachable { .. } | Self::Later { .. } | Self::Unseen | Self::Unknown { .. }
+        )
+    }
+
     /// The gateway's own id of the payment, where this answer carries it.
     pub fn reference(&self) -> Option<&str> {
         match self {

@@ -70,6 +70,8 @@ pub struct Transaction {
     pub version: i64,
     /// Questions asked since the status last changed: the position in the gateway's query schedule.
     pub asks: i16,
+    /// Somebody said, after the payment had ended as it stands, that it ended otherwise.
+    pub contradicted: bool,
     pub submit_until: OffsetDateTime,
     pub created_at: OffsetDateTime,
     pub attempts: Vec<Attempt>,

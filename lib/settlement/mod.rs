@@ -185,6 +185,11 @@ impl Settlement {
             };
             let news = News { attempt, source, outcome };
             let decision = self.decide(&transaction, now, |context| learn(&transaction, news, context))?;
+            if matches!(decision, Decision::LookAgain { due_in: None, .. }) && !outcome.tells() {
+                let gateway = transaction.gateway.clone();
+                metrics::counter!("payfleet_settlement_unanswered_bells_total", "gateway" => gateway).increment(1);
+                tracing::warn!(transaction = %id, "the gateway rang about a payment that has ended, and said nothing when asked");
+            }
             if self.carry_out(id, decision).await? == Committed::Applied {
                 return Ok(());
             }

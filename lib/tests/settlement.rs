@@ -242,6 +242,9 @@ async fn a_question_leaves_the_reason_why_a_payment_failed() {
             .await
             .unwrap();
     assert_eq!(reason, ("declined".into(), "No.".into(), "no".into()));
+    assert!(fleet.settlement.load(id).await.unwrap().0.contradicted);
+    fleet.settlement.learn(id, attempt, answered(), &succeeded(5), None).await.unwrap();
+    assert!(!fleet.settlement.load(id).await.unwrap().0.contradicted, "it stands as was said");
 }
 
 #[tokio::test(flavor = "multi_thread")]

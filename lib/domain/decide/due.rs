@@ -36,11 +36,12 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
             let message = "The gateway's query schedule is used up without a final answer.";
             ask_or_hand_over(transaction, context, "gateway_silent", message)
         }
-        // A final payment is due only when something contradicted it.
-        Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => {
+        Status::Succeeded | Status::Failed | Status::Expired if transaction.contradicted => {
             let message = "Contradicting messages, and the gateway gave no clear answer when asked.";
             ask_or_hand_over(transaction, context, "contradiction", message)
         }
+        // A callback only asked to look: whatever the gateway says to the last question decides.
+        Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => Due::Ask,
         _ => Due::Decided(Decision::LookAgain { version: transaction.version, due_in: None, asks: transaction.asks }),
     }
 }

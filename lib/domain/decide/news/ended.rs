@@ -91,7 +91,7 @@ impl Learner<'_> {
     pub(super) fn reversed(&self) -> Decision {
         match self.transaction.status {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
-            Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.ask_later(),
+            Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
             Status::Review | Status::Reversed => Decision::Nothing("already known"),
             _ if self.is_live() || self.transaction.status == Status::Succeeded => {
                 self.review("taken_back", "The gateway took the payment back.", self.attempt.state)

@@ -95,7 +95,7 @@ impl Learner<'_> {
     pub(super) fn unpaid_after_the_end(&self) -> Decision {
         match self.transaction.status {
             Status::Failed | Status::Expired if self.is_current() => self.confirmed(),
-            Status::Succeeded if self.is_current() && self.was_asked() => self.ask_later(),
+            Status::Succeeded if self.is_current() && self.was_asked() => self.contradicted(),
             _ => Decision::Nothing("not news"),
         }
     }
@@ -146,7 +146,7 @@ impl Learner<'_> {
                 )
             }
             (Source::Answer { .. }, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
-            (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.ask_later(),
+            (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.unanswered(),
             _ => Decision::Nothing("no information"),
         }
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::build::{REFERENCE_LIMIT, Step, attempt_now, shortened};
 use super::{Context, Decision};
-use crate::domain::change::{Actor, AttemptChange, Change, OperationChange};
+use crate::domain::change::{Actor, AttemptChange, CONTRADICTS, Change, OperationChange};
 use crate::domain::event::Act;
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
@@ -174,14 +174,42 @@ impl<'a> Learner<'a> {
         Decision::LookAgain { version: self.transaction.version, due_in, asks }
     }
 
-    /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost.
+    /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost. What says something
+    /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer.
     fn ask_first(&self) -> Decision {
-        let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor())
+        let says_nothing = matches!(self.news.outcome, Outcome::Unknown { .. });
+        let mark = if self.transaction.status.is_final() && !says_nothing { CONTRADICTS } else { "" };
+        let cause = self.cause() + mark;
+        let step = Step::new(self.transaction, self.transaction.status, cause, self.actor())
             .callback(self.callback())
             .asks(self.transaction.asks)
             .due_in(Some(self.context.policy.ask_in(0)))
             .ask_about(self.attempt);
         Decision::step(step.done())
+    }
+
+    /// This question about a payment that has ended here was the last of the schedule.
+    fn was_last(&self) -> bool {
+        let asks = self.transaction.asks.saturating_add(1);
+        self.context.policy.is_used_up(asks, self.attempt.created_at, self.context.now)
+    }
+
+    /// Asked about a payment that has ended here, the gateway says something else. If it still does at the last question, a human decides.
+    fn contradicted(&self) -> Decision {
+        if self.was_last() {
+            let message = "Asked again and again, the gateway contradicts how the payment ended.";
+            return self.review("contradiction", message, self.attempt.state);
+        }
+        self.ask_later()
+    }
+
+    /// Asked about a payment that has ended here, the gateway gives no answer. If nobody contradicted how it ended, it is left at that
+    /// after the last question.
+    fn unanswered(&self) -> Decision {
+        if self.was_last() && !self.transaction.contradicted {
+            return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
+        }
+        self.ask_later()
     }
 
     fn review(&self, code: &str, message: &str, attempt: AttemptState) -> Decision {

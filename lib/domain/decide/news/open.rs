@@ -28,7 +28,7 @@ impl Learner<'_> {
             return self.note(state);
         }
         match (self.news.source, self.transaction.status) {
-            (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.ask_later(),
+            (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.contradicted(),
             // The answer to a call that was given up on: what ended here may come to something after all.
             (Source::Call { .. }, Status::Failed | Status::Expired) => self.ask_first(),
             _ => Decision::Nothing("not news"),

@@ -16,6 +16,7 @@ fn questions_asked_out_of_turn_never_send_a_payment_to_a_human_before_its_time()
     let whole: Duration = policy().schedule.iter().sum();
     for status in open.into_iter().chain(ended) {
         let mut transaction = payment(Kind::Deposit, status);
+        transaction.contradicted = status.is_final();
         transaction.asks = 99;
         let begun = transaction.attempts[0].created_at;
         assert_eq!(due(&transaction, begun + whole - Duration::from_secs(1)), Due::Ask, "{status:?}");

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::news::rung;
 use crate::domain::event::{Act, Command};
 
@@ -138,6 +139,36 @@ fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_pa
         let found = (step(&decision).to, step(&decision).reason.as_ref().map(|reason| reason.code.as_str()));
         assert_eq!(found, (Status::Review, Some("taken_back")));
         assert!(step(&decision).postings.is_empty());
+    }
+}
+
+#[test]
+fn a_bell_after_the_end_that_leads_to_no_answer_is_let_be_and_a_contradiction_is_a_humans() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let late = NOW + Duration::from_secs(3_600);
+    for status in ENDED {
+        let transaction = payment(Kind::Deposit, status);
+        let attempt = transaction.attempts[0].id;
+        let rang = within(NOW, |context| rung(&transaction, attempt, Uuid::now_v7(), context));
+        let mut asked = step(&rang).applied_to(&transaction, NOW);
+        asked.asks = 1;
+        assert!(matches!(answered_at(late, &asked, &silent), Decision::LookAgain { due_in: Some(_), .. }));
+        asked.asks = 2;
+        let last = answered_at(late, &asked, &silent);
+        assert!(matches!(last, Decision::LookAgain { due_in: None, .. }), "{status:?}: {last:?}");
+        let still_open = answered_at(late, &asked, &Outcome::Accepted { reference: reference() });
+        assert_eq!(step(&still_open).to, Status::Review, "{status:?}");
+
+        let otherwise = if status == Status::Succeeded { declined() } else { succeeded() };
+        let claimed = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &otherwise);
+        let mut asked = step(&claimed).applied_to(&transaction, NOW);
+        asked.asks = 2;
+        let last = answered_at(late, &asked, &silent);
+        assert!(matches!(last, Decision::LookAgain { due_in: Some(_), asks: 3, .. }), "{status:?}: {last:?}");
+        asked.asks = 3;
+        let due = within(late, |context| fell_due(&asked, true, context));
+        let Due::Decided(decision) = due else { panic!("{status:?}: {due:?}") };
+        assert_eq!(step(&decision).to, Status::Review, "{status:?}");
     }
 }
 

@@ -105,6 +105,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         next_action_expires_at: None,
         version: 7,
         asks: 0,
+        contradicted: false,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),
         attempts: if sent { vec![attempt] } else { Vec::new() },
