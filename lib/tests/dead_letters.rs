@@ -13,6 +13,7 @@ use payfleet::domain::money::Money;
 use payfleet::domain::outcome::Outcome;
 use payfleet::kafka::consumer::{Graveyard, HandleError, Handler, Record};
 use payfleet::outbox::doorbell::Doorbell;
+use payfleet::postgres::Settings;
 use payfleet::worker;
 use payfleet::worker::attempt::Attempts;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -25,13 +26,14 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::payments::Fleet;
+use crate::harness::road::Road;
 use crate::harness::topics::Topics;
 use crate::harness::{Database, eventually};
 use crate::kafka::{LIMIT, Running, Topic};
 
 fn graveyard(database: &Database) -> Arc<DeadLetters> {
     let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
-    Arc::new(DeadLetters::new(database.app.clone(), doorbell))
+    Arc::new(DeadLetters::new(database.app.clone(), &database.settings(), doorbell))
 }
 
 fn record(offset: i64, payload: &'static [u8]) -> Record {
@@ -80,6 +82,23 @@ async fn another_record_in_the_place_of_a_dead_one_is_another_letter() {
     for payload in [b"{", b"}"] {
         graveyard.bury(&record(7, payload), "the topic was made anew").await.unwrap();
     }
+    assert_eq!(count(&database.owner, LETTERS).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burial_does_not_wait_for_ever_for_a_server_that_has_vanished_without_a_word() {
+    let (database, road) = (Database::new().await, Road::new().await);
+    let settings = Settings { pool: 1, statement_ms: 500, ..road.settings(&database) };
+    let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
+    let graveyard = DeadLetters::new(settings.lazy_pool("test").unwrap(), &settings, doorbell);
+    graveyard.bury(&record(7, b"{"), "nonsense").await.unwrap();
+    road.fall_silent();
+    // The first may find its connection gone already; whatever it finds, it is found in time.
+    tokio::time::timeout(LIMIT, graveyard.bury(&record(8, b"{"), "nonsense")).await.unwrap().ok();
+    eventually("a burial over a connection that speaks", LIMIT, async || {
+        graveyard.bury(&record(8, b"{"), "nonsense").await.ok()
+    })
+    .await;
     assert_eq!(count(&database.owner, LETTERS).await, 2);
 }
 
