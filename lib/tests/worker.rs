@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use payfleet::domain::event::Command;
 use payfleet::domain::ids::Kind;
 use payfleet::domain::outcome::Outcome;
+use payfleet::settlement::Error;
 use payfleet::worker::attempt::Attempts;
 
 use crate::harness::eventually;
@@ -120,6 +121,31 @@ async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_w
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let calls = fleet.stripe.calls.lock().unwrap().clone();
     assert_eq!(calls, [("ask", attempt), ("create", attempt)]);
+}
+
+async fn sealed_with(fleet: &Fleet, key: &str) {
+    sqlx::query("UPDATE transactions SET destination_key_id = $1")
+        .bind(key)
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_for_a_call_costs_the_attempt_no_call() {
+    let fleet = Fleet::with(800).await;
+    let id = fleet.accepted(Kind::Withdrawal, 800).await;
+    let attempts = Attempts::new(fleet.settlement.clone());
+    sealed_with(&fleet, "not-yet-configured").await;
+    let failed = attempts.handle(Fleet::first_command(id)).await;
+    assert!(matches!(failed, Err(Error::Sealed(..))), "{failed:?}");
+    assert_eq!(fleet.status(id).await, ("created".into(), 1));
+    assert_eq!(fleet.count("SELECT count(*) FROM operations").await, 0);
+    sealed_with(&fleet, "test").await;
+    fleet.stripe.then(succeeded(800));
+    attempts.handle(Fleet::first_command(id)).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    assert_eq!(fleet.count("SELECT sum(calls) FROM operations").await, 1);
 }
 
 /// A gateway need not say it again: this answer is the only one.
