@@ -11,7 +11,7 @@ use payfleet::domain::ids::Kind;
 use payfleet::domain::lane::lane_of;
 use payfleet::domain::money::Money;
 use payfleet::domain::outcome::Outcome;
-use payfleet::kafka::consumer::{Graveyard, HandleError, Handler, Record};
+use payfleet::kafka::consumer::{Graveyard, HandleError, Handler, Record, Room};
 use payfleet::outbox::doorbell::Doorbell;
 use payfleet::postgres::Settings;
 use payfleet::worker;
@@ -31,7 +31,7 @@ use crate::harness::topics::Topics;
 use crate::harness::{Database, eventually};
 use crate::kafka::{LIMIT, Running, Topic};
 
-fn graveyard(database: &Database) -> Arc<DeadLetters> {
+pub fn graveyard(database: &Database) -> Arc<DeadLetters> {
     let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
     Arc::new(DeadLetters::new(database.app.clone(), &database.settings(), doorbell))
 }
@@ -121,7 +121,7 @@ impl Graveyard for AwayAtFirst {
 struct FirstIsDead;
 
 impl Handler for FirstIsDead {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Result<(), HandleError> {
         if record.offset == 0 { Err(HandleError::Dead("the first".into())) } else { Ok(()) }
     }
 }
@@ -139,7 +139,7 @@ async fn an_offset_passes_a_dead_record_only_when_it_is_buried() {
 }
 
 /// Puts a record where commands are.
-async fn put(topics: &Topics, key: Uuid, kind: &str, payload: Option<&str>) {
+pub async fn put(topics: &Topics, key: Uuid, kind: &str, payload: Option<&str>) {
     let producer: FutureProducer = topics.settings.client().create().unwrap();
     let (topic, key) = (topics.settings.topic(&commands_of("stripe")), key.to_string());
     let headers = OwnedHeaders::new().insert(Header { key: header::TYPE, value: Some(kind) });

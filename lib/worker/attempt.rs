@@ -19,6 +19,7 @@ use crate::domain::ids::Operation;
 use crate::domain::outcome::Outcome;
 use crate::domain::transaction::Transaction;
 use crate::gateway::{Deadline, Gateway, Payment};
+use crate::kafka::consumer::Room;
 use crate::service::failpoint::{self, Window};
 use crate::service::retry::Waits;
 use crate::settlement::{Committed, Error, Settlement};
@@ -48,6 +49,12 @@ impl Attempts {
 
     /// Ok when the command is done or moot. An error is the infrastructure's: the same command may be handed in again.
     pub async fn handle(&self, command: Command) -> Result<(), Error> {
+        self.handle_in(&mut Room::default(), command).await
+    }
+
+    /// The room of a consumer is for the intent and the call. An answer that has to wait until it can be recorded, since somebody has
+    /// locked the account, keeps no other payment out.
+    pub async fn handle_in(&self, room: &mut Room<'_>, command: Command) -> Result<(), Error> {
         for _ in 0..TRIES {
             let begun_at = Instant::now();
             let (transaction, now) = self.settlement.load(command.transaction_id).await?;
@@ -64,7 +71,7 @@ impl Attempts {
                     failpoint::reached(Window::C8).await;
                     let committed = self.settlement.commit(Change::clone(&change)).await?;
                     if committed == Committed::Applied {
-                        return self.call(ready, (after, now)).await;
+                        return self.call(room, ready, (after, now)).await;
                     }
                     committed
                 }
@@ -90,7 +97,12 @@ impl Attempts {
     }
 
     /// The payment stands in `submitting` by our own commit: this call, and only this one, may be made.
-    async fn call(&self, ready: Ready<'_>, known: (Transaction, OffsetDateTime)) -> Result<(), Error> {
+    async fn call(
+        &self,
+        room: &mut Room<'_>,
+        ready: Ready<'_>,
+        known: (Transaction, OffsetDateTime),
+    ) -> Result<(), Error> {
         let Ready { gateway, payment, operation, begun_at } = ready;
         let limit = gateway.call_limit();
         let deadline = Deadline { send_by: begun_at + limit / 2, answer_by: begun_at + limit };
@@ -104,12 +116,17 @@ impl Attempts {
         let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
         let source = Source::Call { operation, begun: known.0.version };
-        self.record(known, News { attempt: payment.attempt_id, source, outcome: &outcome }).await
+        self.record(room, known, News { attempt: payment.attempt_id, source, outcome: &outcome }).await
     }
 
     /// What the gateway has said once it may never say again, and the command, handed in again, is moot: the answer is kept until it is
     /// recorded, however long the database is away.
-    async fn record(&self, known: (Transaction, OffsetDateTime), news: News<'_>) -> Result<(), Error> {
+    async fn record(
+        &self,
+        room: &mut Room<'_>,
+        known: (Transaction, OffsetDateTime),
+        news: News<'_>,
+    ) -> Result<(), Error> {
         let id = known.0.id;
         let mut known = Some(known);
         let mut waits = Waits::for_infrastructure();
@@ -117,6 +134,7 @@ impl Attempts {
             match self.settlement.learn(id, news.attempt, news.source, news.outcome, known.take()).await {
                 Err(error) if !error.is_lasting() => {
                     tracing::warn!(transaction = %id, %error, "an answer could not be recorded; it will be");
+                    room.give_back();
                     tokio::time::sleep(waits.next_wait()).await;
                 }
                 recorded => return recorded,
