@@ -90,7 +90,7 @@ pub enum Error {
     Thread(#[source] std::io::Error),
     #[error("the client cannot go on: {0}")]
     Fatal(#[source] KafkaError),
-    #[error("the poll thread of group {group} has died")]
+    #[error("a thread of group {group} has died")]
     Died { group: String },
     #[error("the handler of group {group} panicked")]
     Panicked { group: String },
