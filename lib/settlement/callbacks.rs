@@ -23,10 +23,21 @@ impl Settlement {
             None => self.bounded(callbacks::find_attempt(pool, &callback)).await?,
         };
         let Some((transaction, attempt)) = matched else {
-            metrics::counter!("payfleet_callbacks_unmatched_total", "gateway" => callback.gateway.clone()).increment(1);
-            return Ok(self.bounded(callbacks::unmatched(pool, id)).await?);
+            return self.keep_or_give_up(&callback).await;
         };
         self.apply_to(&callback, transaction, attempt).await
+    }
+
+    async fn keep_or_give_up(&self, callback: &Callback) -> Result<(), Error> {
+        let (pool, gateway) = (&self.0.pool, callback.gateway.clone());
+        metrics::counter!("payfleet_callbacks_unmatched_total", "gateway" => gateway.clone()).increment(1);
+        let Some(why) = callback.given_up() else {
+            return Ok(self.bounded(callbacks::unmatched(pool, callback.id)).await?);
+        };
+        self.bounded(callbacks::ignore(pool, callback.id, why)).await?;
+        tracing::warn!(callback = %callback.id, gateway, why, "a callback is given up");
+        metrics::counter!("payfleet_callbacks_given_up_total", "gateway" => gateway).increment(1);
+        Ok(())
     }
 
     async fn apply_to(&self, callback: &Callback, transaction: Uuid, attempt: Uuid) -> Result<(), Error> {

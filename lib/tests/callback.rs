@@ -86,6 +86,25 @@ async fn a_callback_before_its_payment_is_known_is_kept_and_applied_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_can_never_match_is_given_up_at_once_and_any_other_after_a_month() {
+    let fleet = Fleet::with(0).await;
+    let (nameless, _) = stored(&fleet, notice("evt_1", None, None)).await;
+    let (early, _) = stored(&fleet, notice("evt_2", Some(Uuid::now_v7()), None)).await;
+    for callback in [nameless, early] {
+        fleet.settlement.apply_callback(callback).await.unwrap();
+    }
+    assert_eq!([state(&fleet, nameless).await, state(&fleet, early).await], ["ignored", "unmatched"]);
+    sqlx::query("UPDATE callbacks SET received_at = now() - interval '31 days'")
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+    fleet.settlement.apply_callback(early).await.unwrap();
+    assert_eq!(state(&fleet, early).await, "ignored");
+    let reasons = "SELECT count(*) FROM callbacks WHERE state_reason IS NOT NULL AND due_at IS NULL";
+    assert_eq!(fleet.count(reasons).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_callback_before_the_synchronous_answer_settles_and_the_answer_changes_nothing() {
     let fleet = Fleet::with(700).await;
     let id = fleet.accepted(Kind::Withdrawal, 700).await;
