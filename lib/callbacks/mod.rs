@@ -25,6 +25,8 @@ pub struct NewCallback {
     pub gateway: &'static str,
     pub notice: Notice,
     pub raw: Sealed,
+    /// Of the request that brought it.
+    pub traceparent: Option<String>,
 }
 
 /// Whether the message was new, and the database's time.
@@ -60,6 +62,7 @@ impl Batch for Storing {
             .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         let sealed: Vec<Vec<u8>> = requests.iter().map(|request| request.raw.bytes.clone()).collect();
         let lanes: Vec<i16> = ids.iter().map(|id| lane_of(*id)).collect();
+        let traceparents: Vec<Option<String>> = requests.iter().map(|request| request.traceparent.clone()).collect();
         let rows = sqlx::query_file!(
             "lib/callbacks/sql/store.sql",
             &ids,
@@ -71,7 +74,8 @@ impl Batch for Storing {
             &notices,
             &sealed,
             &column(|request| request.raw.key_id.clone()),
-            &lanes
+            &lanes,
+            &traceparents as &[Option<String>]
         )
         .fetch_all(connection)
         .await?;
