@@ -27,7 +27,7 @@ use crate::settlement::{Committed, Error, Settlement};
 /// How often a command that missed is looked at again before it goes back to its topic.
 const TRIES: usize = 10;
 
-/// A call that only its intent's commit is wanting to.
+/// A call that may be made as soon as its intent is on record.
 struct Ready<'a> {
     gateway: &'a dyn Gateway,
     payment: Payment,
