@@ -65,13 +65,13 @@ async fn requests_that_wait_go_out_together_and_singly_where_that_is_asked_for()
     assert_eq!(sizes_with(1).await, [1; 150]);
 }
 
-/// Writes, and says on which session.
+/// Writes.
 #[derive(Clone)]
 struct Writing;
 
 impl Batch for Writing {
     type Request = ();
-    type Reply = i32;
+    type Reply = ();
     type Key = ();
 
     const NAME: &'static str = "writing";
@@ -80,11 +80,9 @@ impl Batch for Writing {
         None
     }
 
-    async fn run(&self, connection: &mut PgConnection, requests: &[()]) -> Result<Vec<i32>, sqlx::Error> {
-        let written: i32 = sqlx::query_scalar("UPDATE outbox_ring SET slot = slot RETURNING pg_backend_pid()")
-            .fetch_one(connection)
-            .await?;
-        Ok(vec![written; requests.len()])
+    async fn run(&self, connection: &mut PgConnection, requests: &[()]) -> Result<Vec<()>, sqlx::Error> {
+        sqlx::query("UPDATE outbox_ring SET slot = slot").execute(connection).await?;
+        Ok(vec![(); requests.len()])
     }
 }
 
@@ -102,7 +100,7 @@ async fn read_only(database: &Database, on: &str) {
 async fn a_server_that_takes_no_writes_is_left_for_one_that_does_and_nothing_is_in_doubt() {
     let database = Database::new().await;
     read_only(&database, "on").await;
-    let layout = Layout { connections: 1, patience: std::time::Duration::from_millis(500), ..Layout::default() };
+    let layout = Layout { connections: 1, patience: std::time::Duration::from_secs(2), ..Layout::default() };
     let combiner = Combiner::start(Writing, &database.settings(), layout, &TaskTracker::new());
     let refused = combiner.submit(()).await;
     assert!(matches!(refused, Err(Refused::Unavailable)), "{refused:?}");
@@ -111,6 +109,6 @@ async fn a_server_that_takes_no_writes_is_left_for_one_that_does_and_nothing_is_
     assert!(matches!(ready, Err(SchemaError::ReadOnly)), "{ready:?}");
     // Sessions that are there stay as they are; only one made from now on can write.
     read_only(&database, "off").await;
-    assert!(combiner.submit(()).await.is_ok());
+    combiner.submit(()).await.unwrap();
     schema::check(&mut database.settings().connect("test").await.unwrap()).await.unwrap();
 }
