@@ -60,7 +60,7 @@ impl Settlement {
     }
 
     async fn open_destination(&self, id: Uuid) -> Result<Destination, Error> {
-        let sealed = acts::sealed_destination(&self.0.pool, id).await?;
+        let sealed = self.bounded(acts::sealed_destination(&self.0.pool, id)).await?;
         let (key_id, bytes) = sealed.ok_or_else(|| Error::Sealed(id, "there is none".into()))?;
         let plain = self
             .0

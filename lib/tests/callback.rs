@@ -13,6 +13,10 @@ use uuid::Uuid;
 use crate::harness::payments::{Fleet, sealer};
 use crate::settlement::succeeded;
 
+/// Traces: of the request that brought a callback, and of the one that ordered its payment.
+const OF_THE_MESSAGE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const OF_THE_PAYMENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 fn notice(event: &str, attempt: Option<Uuid>, claim: Option<Outcome>) -> Notice {
     Notice { event_id: event.into(), event_type: "test".into(), attempt, reference: None, claim }
 }
@@ -22,7 +26,7 @@ async fn stored(fleet: &Fleet, notice: Notice) -> (Uuid, bool) {
     let id = Uuid::now_v7();
     let raw = sealer().seal(&payfleet::sealing::aad(id, "raw"), b"{}");
     let mut connection = fleet.database.app.acquire().await.unwrap();
-    let callback = NewCallback { id, gateway: "stripe", notice, raw };
+    let callback = NewCallback { id, gateway: "stripe", notice, raw, traceparent: Some(OF_THE_MESSAGE.into()) };
     let reply = Storing.run(&mut connection, &[callback]).await.unwrap();
     (id, reply[0].new)
 }
@@ -54,6 +58,31 @@ async fn an_event_delivered_a_hundred_times_at_once_is_stored_and_enqueued_once(
     assert_eq!(fleet.count("SELECT count(*) FROM outbox WHERE topic = 'payments.callbacks'").await, 1);
 }
 
+async fn trace_of_record(fleet: &Fleet, callback: Uuid) -> Option<String> {
+    sqlx::query_scalar("SELECT traceparent FROM outbox WHERE topic = 'payments.callbacks' AND aggregate = $1")
+        .bind(callback)
+        .fetch_one(&fleet.database.owner)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_of_a_callback_is_part_of_its_payments_trace_or_of_its_own() {
+    let fleet = Fleet::with(0).await;
+    let (_, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+    let (early, _) = stored(&fleet, notice("evt_1", Some(attempt), None)).await;
+    sqlx::query("UPDATE transactions SET traceparent = $1")
+        .bind(OF_THE_PAYMENT)
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+    let (matched, _) = stored(&fleet, notice("evt_2", Some(attempt), None)).await;
+    let (unmatched, _) = stored(&fleet, notice("evt_3", Some(Uuid::now_v7()), None)).await;
+    for (callback, trace) in [(early, OF_THE_MESSAGE), (matched, OF_THE_PAYMENT), (unmatched, OF_THE_MESSAGE)] {
+        assert_eq!(trace_of_record(&fleet, callback).await.as_deref(), Some(trace));
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_duplicate_callback_posts_nothing() {
     let fleet = Fleet::with(0).await;
@@ -83,6 +112,25 @@ async fn a_callback_before_its_payment_is_known_is_kept_and_applied_later() {
     sqlx::query("UPDATE attempts SET reference = 'pi_unheard_of'").execute(&fleet.database.owner).await.unwrap();
     fleet.settlement.apply_callback(callback).await.unwrap();
     assert_eq!((state(&fleet, callback).await, fleet.status(payment).await.0), ("applied".into(), "succeeded".into()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_can_never_match_is_given_up_at_once_and_any_other_after_a_month() {
+    let fleet = Fleet::with(0).await;
+    let (nameless, _) = stored(&fleet, notice("evt_1", None, None)).await;
+    let (early, _) = stored(&fleet, notice("evt_2", Some(Uuid::now_v7()), None)).await;
+    for callback in [nameless, early] {
+        fleet.settlement.apply_callback(callback).await.unwrap();
+    }
+    assert_eq!([state(&fleet, nameless).await, state(&fleet, early).await], ["ignored", "unmatched"]);
+    sqlx::query("UPDATE callbacks SET received_at = now() - interval '31 days'")
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+    fleet.settlement.apply_callback(early).await.unwrap();
+    assert_eq!(state(&fleet, early).await, "ignored");
+    let reasons = "SELECT count(*) FROM callbacks WHERE state_reason IS NOT NULL AND due_at IS NULL";
+    assert_eq!(fleet.count(reasons).await, 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]
