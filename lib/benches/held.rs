@@ -151,7 +151,7 @@ impl Run<'_> {
         while begin.elapsed() < Duration::from_secs(self.scale.seconds) {
             let (leave, longest) = (Duration::ZERO, Duration::ZERO);
             let search = Search { from, except: Vec::new(), limit: PAGE, leave, longest };
-            let found = transactions::due::claim(&pool, &search).await?;
+            let found = transactions::due::claim(&pool, &search, Duration::from_secs(60)).await?;
             anyhow::ensure!(!found.due.is_empty(), "nothing was due");
             taken += found.due.len();
             from = found.due.last().map(|last| last.due_at);

@@ -21,6 +21,7 @@ use crate::postgres::combiner::{Combiner, Refused};
 use crate::sealing::{Sealer, aad};
 use crate::service::failpoint::{self, Window};
 use crate::service::http::{Problem, Route, body};
+use crate::service::telemetry::trace;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -142,7 +143,7 @@ impl Receiver {
         })?;
         let id = Uuid::now_v7();
         let raw = parts.sealer.seal(&aad(id, "raw"), body);
-        Ok(NewCallback { id, gateway: gateway.name(), notice, raw })
+        Ok(NewCallback { id, gateway: gateway.name(), notice, raw, traceparent: trace::traceparent() })
     }
 }
 

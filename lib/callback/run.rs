@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::domain::event::{CALLBACKS, CallbackStored, kind};
 use crate::kafka;
-use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record};
+use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record, Room};
 use crate::settlement::Settlement;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -40,7 +40,7 @@ struct Applier {
 }
 
 impl Handler for Applier {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Result<(), HandleError> {
         let stored: CallbackStored = record.parse(kind::CALLBACK)?;
         Ok(self.settlement.apply_callback(stored.callback_id).await?)
     }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! stored ─▶ applied (a step was taken)      unmatched ─▶ the same, once its attempt is known
-//!       └─▶ ignored (nothing follows)
+//!       └─▶ ignored (nothing follows)             └─▶ ignored (it cannot become known, or has not for 30 days)
 //! ```
 //! If it dies between storing and applying: the record on payments.callbacks is consumed again, or the callback falls due.
 
@@ -25,6 +25,8 @@ pub struct NewCallback {
     pub gateway: &'static str,
     pub notice: Notice,
     pub raw: Sealed,
+    /// Of the request that brought it.
+    pub traceparent: Option<String>,
 }
 
 /// Whether the message was new, and the database's time.
@@ -60,6 +62,7 @@ impl Batch for Storing {
             .map_err(|error| sqlx::Error::Encode(Box::new(error)))?;
         let sealed: Vec<Vec<u8>> = requests.iter().map(|request| request.raw.bytes.clone()).collect();
         let lanes: Vec<i16> = ids.iter().map(|id| lane_of(*id)).collect();
+        let traceparents: Vec<Option<String>> = requests.iter().map(|request| request.traceparent.clone()).collect();
         let rows = sqlx::query_file!(
             "lib/callbacks/sql/store.sql",
             &ids,
@@ -71,7 +74,8 @@ impl Batch for Storing {
             &notices,
             &sealed,
             &column(|request| request.raw.key_id.clone()),
-            &lanes
+            &lanes,
+            &traceparents as &[Option<String>]
         )
         .fetch_all(connection)
         .await?;
@@ -88,12 +92,28 @@ pub struct Callback {
     pub transaction_id: Option<Uuid>,
     pub attempt_id: Option<Uuid>,
     pub tries: i16,
+    /// It came more than 30 days ago: longer than any gateway takes to tell of a payment, and than any payment takes.
+    pub is_old: bool,
+}
+
+impl Callback {
+    /// Why nobody needs to look again for an attempt that was not found.
+    pub fn given_up(&self) -> Option<&'static str> {
+        match (&self.notice.attempt, &self.notice.reference) {
+            (None, None) => Some("it names neither an attempt nor a reference of the gateway's"),
+            _ if self.is_old => Some("its payment was not known for 30 days"),
+            _ => None,
+        }
+    }
 }
 
 /// The callback, unless it was applied or ignored already.
 pub async fn open(pool: &PgPool, id: Uuid) -> Result<Option<Callback>, sqlx::Error> {
     let row = sqlx::query!(
-        "SELECT gateway, notice, transaction_id, attempt_id, tries FROM callbacks WHERE id = $1 AND state IN ('stored', 'unmatched')",
+        r#"SELECT gateway, notice, transaction_id, attempt_id, tries,
+                  received_at < clock_timestamp() - interval '30 days' AS "is_old!"
+           FROM callbacks
+           WHERE id = $1 AND state IN ('stored', 'unmatched')"#,
         id
     )
     .fetch_optional(pool)
@@ -101,7 +121,8 @@ pub async fn open(pool: &PgPool, id: Uuid) -> Result<Option<Callback>, sqlx::Err
     row.map(|row| {
         let notice = serde_json::from_value(row.notice).map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
         let (transaction_id, attempt_id) = (row.transaction_id, row.attempt_id);
-        Ok(Callback { id, gateway: row.gateway, notice, transaction_id, attempt_id, tries: row.tries })
+        let (tries, is_old) = (row.tries, row.is_old);
+        Ok(Callback { id, gateway: row.gateway, notice, transaction_id, attempt_id, tries, is_old })
     })
     .transpose()
 }
@@ -126,6 +147,21 @@ pub async fn find_attempt(pool: &PgPool, callback: &Callback) -> Result<Option<(
     .fetch_optional(pool)
     .await?;
     Ok(found.map(|row| (row.transaction_id, row.id)))
+}
+
+/// The gateway's own id of a payment, as the latest of an attempt's callbacks names it. That it is this payment's, only the gateway can say.
+pub async fn named_reference(pool: &PgPool, transaction: Uuid, attempt: Uuid) -> Result<Option<String>, sqlx::Error> {
+    sqlx::query_scalar!(
+        r#"SELECT notice->>'reference' AS "reference!"
+           FROM callbacks
+           WHERE transaction_id = $1 AND attempt_id = $2 AND length(notice->>'reference') < 256
+           ORDER BY received_at DESC
+           LIMIT 1"#,
+        transaction,
+        attempt
+    )
+    .fetch_optional(pool)
+    .await
 }
 
 /// Its payment is not known (yet): kept, and looked at again, the wait doubling from 2 s to an hour.
@@ -153,4 +189,26 @@ pub async fn ignore(pool: &PgPool, id: Uuid, why: &str) -> Result<(), sqlx::Erro
     .execute(pool)
     .await
     .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn callback(attempt: Option<Uuid>, reference: Option<&str>, is_old: bool) -> Callback {
+        let (event_id, event_type) = ("evt_1".to_owned(), "test".to_owned());
+        let notice = Notice { event_id, event_type, attempt, reference: reference.map(str::to_owned), claim: None };
+        let (id, gateway) = (Uuid::nil(), "stripe".to_owned());
+        Callback { id, gateway, notice, transaction_id: None, attempt_id: None, tries: 0, is_old }
+    }
+
+    #[test]
+    fn who_names_nothing_is_given_up_at_once_and_who_names_something_after_a_month() {
+        assert!(callback(None, None, false).given_up().is_some());
+        for (attempt, reference) in [(Some(Uuid::nil()), None), (None, Some("pi_1")), (Some(Uuid::nil()), Some("pi_1"))]
+        {
+            assert!(callback(attempt, reference, false).given_up().is_none());
+            assert!(callback(attempt, reference, true).given_up().is_some());
+        }
+    }
 }

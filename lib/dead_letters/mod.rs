@@ -6,6 +6,8 @@
 //! If it dies here: before the commit the record is delivered again and buried then; after it, the second burial of the same
 //! record does nothing.
 
+use std::time::Duration;
+
 use async_trait::async_trait;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
@@ -16,6 +18,7 @@ use crate::domain::event::{self, DeadRecord};
 use crate::domain::lane::lane_of;
 use crate::kafka::consumer::{Graveyard, Record};
 use crate::outbox::doorbell::Doorbell;
+use crate::postgres;
 
 /// Characters of a reason, or of a header, that are kept.
 const TEXT_LIMIT: usize = 500;
@@ -23,12 +26,14 @@ const TEXT_LIMIT: usize = 500;
 #[derive(Clone)]
 pub struct DeadLetters {
     pool: PgPool,
+    /// Of a burial: on a server that has vanished without a word none would ever end.
+    limit: Duration,
     doorbell: Doorbell,
 }
 
 impl DeadLetters {
-    pub fn new(pool: PgPool, doorbell: Doorbell) -> Self {
-        Self { pool, doorbell }
+    pub fn new(pool: PgPool, postgres: &postgres::Settings, doorbell: Doorbell) -> Self {
+        Self { pool, limit: postgres.statement_limit(), doorbell }
     }
 
     async fn insert(&self, record: &Record, reason: &str) -> Result<Burial, sqlx::Error> {
@@ -71,7 +76,7 @@ enum Burial {
 #[async_trait]
 impl Graveyard for DeadLetters {
     async fn bury(&self, record: &Record, reason: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        if self.insert(record, reason).await? == Burial::First {
+        if postgres::within(self.limit, self.insert(record, reason)).await? == Burial::First {
             self.doorbell.ring();
             metrics::counter!("payfleet_dead_letters_total", "topic" => record.topic.to_string()).increment(1);
         }

@@ -12,6 +12,9 @@ use super::posting::Posting;
 use super::status::{AttemptState, Status, Substatus};
 use super::transaction::{Attempt, OperationState, Transaction};
 
+/// How the cause of a step ends that records a contradiction of how the payment ended; `transactions/sql/load.sql` looks for it.
+pub const CONTRADICTS: &str = ":contradicts";
+
 /// Who caused a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Actor {
@@ -122,6 +125,7 @@ impl Change {
         next.next_action_expires_at = self.next_action.as_ref().and_then(|action| action.expires_at);
         next.version += 1;
         next.asks = self.asks;
+        next.contradicted = self.cause.ends_with(CONTRADICTS) || (self.from == self.to && transaction.contradicted);
         if let Some(news) = &self.attempt_change {
             news.applied_to(&mut next, self.operation_change.as_ref(), now);
         }

@@ -37,6 +37,8 @@ pub enum Outcome {
     Later { retry_after_ms: Option<u64>, code: String },
     /// Only in answer to a question: the gateway does not know this payment.
     NotFound,
+    /// Only in answer to a question: asking cannot tell whether the gateway has this payment, only sending it again under its key can.
+    Unseen,
     /// Taken back after success, in whole or in part (chargeback, returned transfer).
     Reversed { reference: String, money: Money, how: Reversal },
     /// Anything else: time-out, 5xx, unreadable, same key still in progress.
@@ -76,9 +78,18 @@ impl Outcome {
             Self::Unreachable { .. } => "unreachable",
             Self::Later { .. } => "later",
             Self::NotFound => "not_found",
+            Self::Unseen => "unseen",
             Self::Reversed { .. } => "reversed",
             Self::Unknown { .. } => "unknown",
         }
+    }
+
+    /// Whether it says anything of what became of the payment.
+    pub fn tells(&self) -> bool {
+        !matches!(
+            self,
+            Self::Rejected { .. } | Self::Unreachable { .. } | Self::Later { .. } | Self::Unseen | Self::Unknown { .. }
+        )
     }
 
     /// The gateway's own id of the payment, where this answer carries it.

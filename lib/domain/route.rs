@@ -30,9 +30,8 @@ pub struct Wanted<'a> {
     pub destination: Option<DestinationKind>,
 }
 
-/// The gateways that may carry the payment, in order: the most specific group that has rows
-/// ((country, currency), (any, currency), default), without those that cannot pay to this kind of destination.
-/// A pinned gateway replaces the group.
+/// The gateways that may carry the payment, in order. Those that cannot pay to this kind of destination are dropped first; then the
+/// most specific group that has any left ((country, currency), (any, currency), default) is taken. A pinned gateway replaces the group.
 pub fn candidates<'a>(routes: &'a [Route], gateways: &'a [GatewayState], wanted: Wanted<'a>) -> Vec<&'a str> {
     let able = |name: &&str| {
         let gateway = gateways.iter().find(|gateway| gateway.name == *name);
@@ -49,13 +48,13 @@ pub fn candidates<'a>(routes: &'a [Route], gateways: &'a [GatewayState], wanted:
     groups
         .into_iter()
         .map(|group| {
-            let mut rows: Vec<&Route> =
-                routes.iter().filter(|r| (r.country.as_deref(), r.currency.as_deref()) == group).collect();
+            let of_group = routes.iter().filter(|r| (r.country.as_deref(), r.currency.as_deref()) == group);
+            let mut rows: Vec<&Route> = of_group.filter(|route| able(&route.gateway.as_str())).collect();
             rows.sort_by_key(|route| route.priority);
             rows
         })
         .find(|rows| !rows.is_empty())
-        .map(|rows| rows.into_iter().map(|route| route.gateway.as_str()).filter(able).collect())
+        .map(|rows| rows.into_iter().map(|route| route.gateway.as_str()).collect())
         .unwrap_or_default()
 }
 
@@ -142,6 +141,17 @@ mod tests {
         payout.destination = Some(DestinationKind::Iban);
         assert_eq!(candidates(&routes, &gateways, payout), ["bank"]);
         payout.pinned = Some("stripe");
+        assert!(candidates(&routes, &gateways, payout).is_empty());
+    }
+
+    #[test]
+    fn a_group_in_which_nobody_can_pay_a_withdrawal_leaves_it_to_the_next() {
+        let (routes, gateways) = (routes(), gateways());
+        let mut payout = wanted("FR", "EUR");
+        payout.kind = Kind::Withdrawal;
+        payout.destination = Some(DestinationKind::Iban);
+        assert_eq!(candidates(&routes, &gateways, payout), ["bank"]);
+        payout.destination = Some(DestinationKind::Token);
         assert!(candidates(&routes, &gateways, payout).is_empty());
     }
 

@@ -70,6 +70,8 @@ pub struct Transaction {
     pub version: i64,
     /// Questions asked since the status last changed: the position in the gateway's query schedule.
     pub asks: i16,
+    /// Somebody said, after the payment had ended as it stands, that it ended otherwise.
+    pub contradicted: bool,
     pub submit_until: OffsetDateTime,
     pub created_at: OffsetDateTime,
     pub attempts: Vec<Attempt>,
@@ -78,6 +80,12 @@ pub struct Transaction {
 impl Transaction {
     pub fn current_attempt(&self) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
+    }
+
+    /// The position in the query schedule with which a call of this operation leaves the payment. A payment that was sent is asked about
+    /// from the beginning; one whose capture failed is where it was, so that captures come at the schedule's pace and end with it.
+    pub fn asks_kept_by(&self, operation: Operation) -> i16 {
+        if operation == Operation::Capture { self.asks } else { 0 }
     }
 
     pub fn attempt_by_id(&self, id: Uuid) -> Option<&Attempt> {

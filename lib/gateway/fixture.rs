@@ -38,6 +38,7 @@ pub(super) fn deposit() -> Payment {
         destination: None,
         return_url: Some("https://shop.example/back".into()),
         reference: None,
+        candidate: None,
         attempted_at: AT,
         last_send_by: AT + Duration::from_secs(5),
     }
@@ -86,6 +87,6 @@ pub(super) fn told(outcome: &Outcome) -> String {
         }
         Outcome::Expired { reference } => format!("{name} {}", reference.as_deref().unwrap_or("-")),
         Outcome::Rejected { code, .. } | Outcome::Later { code, .. } => format!("{name} {code}"),
-        Outcome::Unreachable { .. } | Outcome::NotFound | Outcome::Unknown { .. } => name.to_owned(),
+        Outcome::Unreachable { .. } | Outcome::NotFound | Outcome::Unseen | Outcome::Unknown { .. } => name.to_owned(),
     }
 }

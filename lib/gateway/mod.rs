@@ -43,12 +43,15 @@ pub struct Payment {
     pub money: Money,
     /// ISO 3166-1 alpha-2.
     pub country: String,
-    /// Present for every withdrawal.
+    /// Present for every withdrawal that is sent; a question does without one that cannot be opened.
     pub destination: Option<Destination>,
     /// Where the gateway's page sends the customer back to.
     pub return_url: Option<String>,
     /// The gateway's own id, once known.
     pub reference: Option<String>,
+    /// While it is not known, the id that a callback named last: good to ask by, but only if the gateway's answer shows that it is this
+    /// payment's. Only in questions.
+    pub candidate: Option<String>,
     /// When the attempt was committed, by the database's clock: the beginning of any listing window.
     pub attempted_at: OffsetDateTime,
     /// The last moment at which bytes of any call of this attempt may have left, by the database's clock: its end.
@@ -118,7 +121,7 @@ pub trait Gateway: Send + Sync {
     async fn capture(&self, payment: &Payment, deadline: Deadline) -> Outcome;
 
     /// Asks what became of the payment. Moves no money, whatever has become of the payment since. [`Outcome::NotFound`] only when the
-    /// gateway says so for certain, or, of a withdrawal, when only sending it again under its key can tell.
+    /// gateway says so for certain; [`Outcome::Unseen`] when only sending it again under its key can tell.
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome;
 
     /// Verifies a callback on its raw bytes and reads it. `now` is the database's clock. No network.

@@ -19,7 +19,7 @@ use super::routes::Request;
 use super::{Ingress, door, key, refusal, represent};
 use crate::accounts::Credential;
 use crate::domain::accept::{self, Acceptance, NoRoute, Order, Owner};
-use crate::domain::ids::Kind;
+use crate::domain::ids::{Kind, PublicId};
 use crate::postgres::combiner::Refused;
 use crate::redis::{Claim, ClaimName, Claimed, Limit, Redis};
 use crate::sealing::{self, aad};
@@ -185,7 +185,8 @@ impl Ordered {
     fn again(&self, answered: Answered) -> Result<Response, Problem> {
         if answered.order_hash != self.order_hash {
             metrics::counter!("payfleet_ingress_refused_total", "why" => "key_reused").increment(1);
-            return Err(refusal::key_reused());
+            let first = PublicId { kind: self.endpoint.0, id: answered.transaction_id };
+            return Err(refusal::key_reused(first));
         }
         metrics::counter!("payfleet_ingress_replayed_total").increment(1);
         Ok(answer::response(self.endpoint, answered.transaction_id, answered.reply, Given::Again))

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use http::StatusCode;
 
+use crate::domain::ids::PublicId;
 use crate::postgres::combiner::Refused;
 use crate::service::http::{FieldError, Problem};
 use crate::service::shares::NoPlace;
@@ -86,13 +87,15 @@ pub(super) fn key_invalid() -> Problem {
         .detail("It is one header of 1 to 255 visible ASCII characters, in double quotes or not.")
 }
 
-pub(super) fn key_reused() -> Problem {
+/// `first` is the payment that the key belongs to.
+pub(super) fn key_reused(first: PublicId) -> Problem {
     Problem::new(
         StatusCode::UNPROCESSABLE_ENTITY,
         "idempotency_key_reused",
         "The Idempotency-Key belongs to another request",
     )
     .detail("A different payment was accepted under this key. Use a new key for each payment.")
+    .transaction_id(first.to_string())
 }
 
 pub(super) fn key_busy() -> Problem {

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
-use super::{Settings, is_connection_error, is_transient, silent, within};
+use super::{Settings, is_connection_error, is_read_only, is_transient, silent, within};
 use crate::service::retry::Waits;
 use crate::service::shutdown::vital;
 
@@ -323,7 +323,7 @@ impl<B: Batch> Worker<B> {
             }
             Err(error) if is_connection_error(&error) => {
                 metrics::counter!("payfleet_combiner_connections_lost_total", "statement" => B::NAME).increment(1);
-                jobs.iter_mut().for_each(|job| job.sent = true);
+                jobs.iter_mut().for_each(|job| job.sent |= !is_read_only(&error));
                 Err(Some(error))
             }
             Err(error) => {

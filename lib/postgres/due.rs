@@ -60,26 +60,30 @@ impl Found {
 /// For a search from the very beginning.
 const WHOLE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Bounds a claim on our side; `limit` is that of an ordinary one. What was taken and not told is due again by itself.
+/// Bounds the taking on our side; `limit` is that of an ordinary statement. What was taken and not told is due again by itself.
 pub async fn within<T>(
     search: &Search,
     limit: Duration,
-    claim: impl Future<Output = Result<T, sqlx::Error>>,
+    taking: impl Future<Output = Result<T, sqlx::Error>>,
 ) -> Result<T, sqlx::Error> {
-    super::within(if search.from.is_none() { WHOLE_LIMIT.max(limit) } else { limit }, claim).await
+    super::within(if search.from.is_none() { WHOLE_LIMIT.max(limit) } else { limit }, taking).await
 }
 
 /// The transaction that a claim runs in. A search from the very beginning may have to read past millions of dead entries while an
-/// old snapshot is held open, and is given the time for it: cut off, it would never get further.
+/// old snapshot is held open, and is given the time for it: cut off, it would never get further. To begin takes no such time.
 pub async fn begin<'c>(
     pool: &'c PgPool,
     search: &Search,
+    limit: Duration,
 ) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, sqlx::Error> {
-    let mut claim = pool.begin().await?;
-    if search.from.is_none() {
-        sqlx::query("SET LOCAL statement_timeout = '10min'").execute(&mut *claim).await?;
-    }
-    Ok(claim)
+    let beginning = async {
+        let mut claim = pool.begin().await?;
+        if search.from.is_none() {
+            sqlx::query("SET LOCAL statement_timeout = '10min'").execute(&mut *claim).await?;
+        }
+        Ok::<_, sqlx::Error>(claim)
+    };
+    super::within(limit, beginning).await
 }
 
 /// Milliseconds, as the statements take them.

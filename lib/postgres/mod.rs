@@ -82,7 +82,7 @@ impl Settings {
             .acquire_timeout(Duration::from_millis(self.acquire_ms))
             .test_before_acquire(false)
             .before_acquire(|connection, idle| {
-                Box::pin(async move { Ok(idle.idle_for < FRESH || still_answers(connection).await?) })
+                Box::pin(async move { Ok(idle.idle_for < FRESH || takes_writes(connection).await?) })
             })
             .after_release(|connection, _| Box::pin(still_answers(connection)))
             .connect_lazy_with(self.options(application)?))
@@ -127,13 +127,26 @@ async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Erro
     within(WORD_ARRIVES_WITHIN, connection.ping()).await.map(|()| true)
 }
 
-/// The connection itself is lost or cannot be made; whether the statement took effect is not known.
+/// A connection that has idled may by now lead to a server that has become a standby: another one may lead to its successor.
+async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let asked = sqlx::query_scalar("SELECT NOT current_setting('transaction_read_only')::boolean");
+    within(WORD_ARRIVES_WITHIN, asked.fetch_one(connection)).await
+}
+
+/// The connection leads to a server that takes no writes, such as a standby; the statement did nothing.
+pub fn is_read_only(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| code == "25006")
+}
+
+/// The connection itself is lost, cannot be made or is of no use; whether the statement took effect is not known, unless
+/// [`is_read_only`].
 pub fn is_connection_error(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
         // 57P01..05: the server ends the session; 08: connection exceptions; 53300: no connection left.
         sqlx::Error::Database(database) => {
-            database.code().is_some_and(|code| code.starts_with("08") || (code.starts_with("57P")) || code == "53300")
+            let of_connection = |code: &str| code.starts_with("08") || code.starts_with("57P") || code == "53300";
+            is_read_only(error) || database.code().is_some_and(|code| of_connection(&code))
         }
         _ => false,
     }

@@ -1,4 +1,4 @@
-//! Whether the database has the schema that this program expects.
+//! Whether the database has the schema that this program expects, and takes writes.
 //!
 //! A newer one is fine: migrations only ever add before they remove, so that programs of two versions can run side by side.
 
@@ -13,6 +13,8 @@ use super::MIGRATIONS;
 pub enum SchemaError {
     #[error("PostgreSQL does not answer: {0}")]
     Unreachable(#[source] sqlx::Error),
+    #[error("PostgreSQL takes no writes: it is a standby, or was set to read only")]
+    ReadOnly,
     #[error("the database has no schema yet: run `payfleet migrate`")]
     Absent,
     #[error("migration {0} is not applied: run `payfleet migrate` of this version")]
@@ -23,17 +25,22 @@ pub enum SchemaError {
     Different(i64),
 }
 
-/// Succeeds if every migration of this program is applied, as this program knows it.
+/// Succeeds if the database takes writes and every migration of this program is applied, as this program knows it.
 pub async fn check(database: impl PgExecutor<'_>) -> Result<(), SchemaError> {
-    let applied: Vec<(i64, Vec<u8>)> = sqlx::query_as("SELECT version, checksum FROM _sqlx_migrations WHERE success")
-        .fetch_all(database)
-        .await
-        .map_err(|error| match error.as_database_error().and_then(|database| database.code()).as_deref() {
+    const APPLIED: &str = "SELECT version, checksum, current_setting('transaction_read_only')::boolean
+                           FROM _sqlx_migrations WHERE success";
+    let applied: Vec<(i64, Vec<u8>, bool)> = sqlx::query_as(APPLIED).fetch_all(database).await.map_err(|error| {
+        match error.as_database_error().and_then(|database| database.code()).as_deref() {
             // undefined_table; and insufficient_privilege: made, but `payfleet migrate` has not finished.
             Some("42P01" | "42501") => SchemaError::Absent,
             _ => SchemaError::Unreachable(error),
-        })?;
-    let applied: BTreeMap<i64, Vec<u8>> = applied.into_iter().collect();
+        }
+    })?;
+    if applied.iter().any(|(.., read_only)| *read_only) {
+        return Err(SchemaError::ReadOnly);
+    }
+    let applied: BTreeMap<i64, Vec<u8>> =
+        applied.into_iter().map(|(version, checksum, _)| (version, checksum)).collect();
     for migration in MIGRATIONS.iter() {
         match applied.get(&migration.version) {
             None => return Err(SchemaError::Behind(migration.version)),

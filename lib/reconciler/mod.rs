@@ -25,7 +25,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::postgres::due::{self, Found, Search};
+use crate::postgres::due::{Found, Search};
 use crate::settlement::Settlement;
 use crate::{callbacks, postgres, transactions};
 
@@ -78,7 +78,7 @@ pub async fn run(
 struct Payments {
     pool: PgPool,
     settlement: Settlement,
-    /// Of a claim.
+    /// Of a statement.
     limit: Duration,
 }
 
@@ -86,7 +86,7 @@ impl Duty for Payments {
     const NAME: &'static str = "payments";
 
     async fn claim(&self, search: Search) -> Result<Found, sqlx::Error> {
-        due::within(&search, self.limit, transactions::due::claim(&self.pool, &search)).await
+        transactions::due::claim(&self.pool, &search, self.limit).await
     }
 
     async fn attend(&self, id: Uuid) -> Result<(), BoxError> {
@@ -104,7 +104,7 @@ impl Duty for Callbacks {
     const NAME: &'static str = "callbacks";
 
     async fn claim(&self, search: Search) -> Result<Found, sqlx::Error> {
-        due::within(&search, self.limit, callbacks::due::claim(&self.pool, &search)).await
+        callbacks::due::claim(&self.pool, &search, self.limit).await
     }
 
     async fn attend(&self, id: Uuid) -> Result<(), BoxError> {

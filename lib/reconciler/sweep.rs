@@ -1,8 +1,10 @@
 //! One kind of thing that falls due, swept.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use rand::Rng;
 use time::OffsetDateTime;
 use tokio::sync::Notify;
@@ -11,9 +13,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
-use super::Settings;
 use super::mark::Mark;
 use super::room::Room;
+use super::{BoxError, Settings};
 use crate::postgres::due::{Due, Found, Search};
 use crate::service::retry::Waits;
 
@@ -29,7 +31,7 @@ pub trait Duty: Send + Sync + 'static {
     fn claim(&self, search: Search) -> impl Future<Output = Result<Found, sqlx::Error>> + Send;
 
     /// Looks at one that was taken. If that fails, it is due again by itself.
-    fn attend(&self, id: Uuid) -> impl Future<Output = Result<(), super::BoxError>> + Send;
+    fn attend(&self, id: Uuid) -> impl Future<Output = Result<(), BoxError>> + Send;
 }
 
 /// Sweeps until `stop`, then waits for what it has in hand. `nudge` begins a sweep at once.
@@ -124,7 +126,7 @@ impl<D: Duty> Sweep<'_, D> {
         let (duty, place) = (self.duty.clone(), self.room.enter(due.gateway));
         metrics::counter!("payfleet_reconciler_claimed_total", "duty" => D::NAME).increment(1);
         self.tasks.spawn(async move {
-            if let Err(error) = duty.attend(due.id).await {
+            if let Err(error) = attended(duty.attend(due.id)).await {
                 metrics::counter!("payfleet_reconciler_failures_total", "duty" => D::NAME).increment(1);
                 tracing::warn!(duty = D::NAME, id = %due.id, %error, "looking at what is due failed; it is due again later");
             }
@@ -133,8 +135,28 @@ impl<D: Duty> Sweep<'_, D> {
     }
 }
 
+/// A panic over one row is a failure like any other: told, and that row is due again.
+async fn attended(attending: impl Future<Output = Result<(), BoxError>>) -> Result<(), BoxError> {
+    AssertUnwindSafe(attending).catch_unwind().await.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+        Err(format!("it panicked: {}", text.unwrap_or("(not a text)")).into())
+    })
+}
+
 /// How long the longest due was overdue when it was found; 0 when nothing was due.
 fn report_lag<D: Duty>(found: &Found) {
     let lag = found.due.first().map_or(0.0, |due| (found.now - due.due_at).as_seconds_f64());
     metrics::gauge!("payfleet_reconciler_due_lag_seconds", "duty" => D::NAME).set(lag);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_panic_over_one_row_is_told_as_a_failure() {
+        let told = attended(async { panic!("row {}", 7) }).await.unwrap_err().to_string();
+        assert_eq!(told, "it panicked: row 7");
+        assert!(attended(async { Ok(()) }).await.is_ok());
+    }
 }

@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, Settlement};
+use crate::callbacks;
 use crate::domain::decide::news::Source;
 use crate::domain::destination::Destination;
 use crate::domain::ids::Kind;
@@ -19,7 +20,7 @@ impl Settlement {
     /// gateway is being called.
     pub async fn ask(&self, transaction: &Transaction, attempt: Uuid, now: OffsetDateTime) -> Result<(), Error> {
         let Some(attempt) = transaction.attempt_by_id(attempt) else { return Ok(()) };
-        let payment = self.payment(transaction, attempt).await?;
+        let payment = self.asked_about(transaction, attempt).await?;
         let gateway = self.gateway(&attempt.gateway)?;
         let begun = Instant::now();
         let outcome = gateway.ask(&payment, Deadline::after(gateway.call_limit())).await;
@@ -32,28 +33,34 @@ impl Settlement {
         self.0.gateways.get(name).map(AsRef::as_ref).ok_or_else(|| Error::NoSuchGateway(name.to_owned()))
     }
 
-    /// The payment as an adapter needs it. A withdrawal's destination is opened only here, only for a call.
+    /// The payment as an adapter needs it to send it. A withdrawal's destination is opened only here, only for a call.
     pub async fn payment(&self, transaction: &Transaction, attempt: &Attempt) -> Result<Payment, Error> {
         let destination = match transaction.kind {
             Kind::Deposit => None,
             Kind::Withdrawal => Some(self.open_destination(transaction.id).await?),
         };
-        Ok(Payment {
-            transaction_id: transaction.id,
-            attempt_id: attempt.id,
-            kind: transaction.kind,
-            money: transaction.money,
-            country: transaction.country.clone(),
-            destination,
-            return_url: transaction.return_url.clone(),
-            reference: attempt.reference.clone(),
-            attempted_at: attempt.created_at,
-            last_send_by: attempt.last_send_by().unwrap_or(attempt.created_at),
-        })
+        Ok(described(transaction, attempt, destination))
+    }
+
+    /// The payment as an adapter needs it to ask about it. No question needs the destination: one that cannot be opened, its key being
+    /// retired, holds up none. If the gateway's id of the payment is not known, the one that a callback named may do.
+    async fn asked_about(&self, transaction: &Transaction, attempt: &Attempt) -> Result<Payment, Error> {
+        let payment = match self.payment(transaction, attempt).await {
+            Err(Error::Sealed(id, why)) => {
+                tracing::warn!(transaction = %id, %why, "the gateway is asked without the destination, which cannot be opened");
+                described(transaction, attempt, None)
+            }
+            payment => payment?,
+        };
+        let candidate = match &payment.reference {
+            Some(_) => None,
+            None => callbacks::named_reference(&self.0.pool, transaction.id, attempt.id).await?,
+        };
+        Ok(Payment { candidate, ..payment })
     }
 
     async fn open_destination(&self, id: Uuid) -> Result<Destination, Error> {
-        let sealed = acts::sealed_destination(&self.0.pool, id).await?;
+        let sealed = self.bounded(acts::sealed_destination(&self.0.pool, id)).await?;
         let (key_id, bytes) = sealed.ok_or_else(|| Error::Sealed(id, "there is none".into()))?;
         let plain = self
             .0
@@ -61,5 +68,21 @@ impl Settlement {
             .open(&key_id, &sealing::aad(id, "destination"), &bytes)
             .map_err(|error| Error::Sealed(id, error.to_string()))?;
         serde_json::from_slice(&plain).map_err(|_| Error::Sealed(id, "it is not a destination".into()))
+    }
+}
+
+fn described(transaction: &Transaction, attempt: &Attempt, destination: Option<Destination>) -> Payment {
+    Payment {
+        transaction_id: transaction.id,
+        attempt_id: attempt.id,
+        kind: transaction.kind,
+        money: transaction.money,
+        country: transaction.country.clone(),
+        destination,
+        return_url: transaction.return_url.clone(),
+        reference: attempt.reference.clone(),
+        candidate: None,
+        attempted_at: attempt.created_at,
+        last_send_by: attempt.last_send_by().unwrap_or(attempt.created_at),
     }
 }

@@ -13,19 +13,31 @@ impl Settlement {
     /// Harmless to call again: a callback that was applied or ignored stays so.
     pub async fn apply_callback(&self, id: Uuid) -> Result<(), Error> {
         let pool = &self.0.pool;
-        let Some(callback) = callbacks::open(pool, id).await? else {
-            return if callbacks::exists(pool, id).await? { Ok(()) } else { Err(Error::NoSuchCallback(id)) };
+        let Some(callback) = self.bounded(callbacks::open(pool, id)).await? else {
+            let exists = self.bounded(callbacks::exists(pool, id)).await?;
+            return if exists { Ok(()) } else { Err(Error::NoSuchCallback(id)) };
         };
         let known = callback.transaction_id.zip(callback.attempt_id);
         let matched = match known {
             Some(matched) => Some(matched),
-            None => callbacks::find_attempt(pool, &callback).await?,
+            None => self.bounded(callbacks::find_attempt(pool, &callback)).await?,
         };
         let Some((transaction, attempt)) = matched else {
-            metrics::counter!("payfleet_callbacks_unmatched_total", "gateway" => callback.gateway.clone()).increment(1);
-            return Ok(callbacks::unmatched(pool, id).await?);
+            return self.keep_or_give_up(&callback).await;
         };
         self.apply_to(&callback, transaction, attempt).await
+    }
+
+    async fn keep_or_give_up(&self, callback: &Callback) -> Result<(), Error> {
+        let (pool, gateway) = (&self.0.pool, callback.gateway.clone());
+        metrics::counter!("payfleet_callbacks_unmatched_total", "gateway" => gateway.clone()).increment(1);
+        let Some(why) = callback.given_up() else {
+            return Ok(self.bounded(callbacks::unmatched(pool, callback.id)).await?);
+        };
+        self.bounded(callbacks::ignore(pool, callback.id, why)).await?;
+        tracing::warn!(callback = %callback.id, gateway, why, "a callback is given up");
+        metrics::counter!("payfleet_callbacks_given_up_total", "gateway" => gateway).increment(1);
+        Ok(())
     }
 
     async fn apply_to(&self, callback: &Callback, transaction: Uuid, attempt: Uuid) -> Result<(), Error> {
@@ -48,7 +60,7 @@ impl Settlement {
                     failpoint::reached(Window::C15).await;
                 }
                 return match why {
-                    Some(why) => Ok(callbacks::ignore(&self.0.pool, callback.id, why).await?),
+                    Some(why) => Ok(self.bounded(callbacks::ignore(&self.0.pool, callback.id, why)).await?),
                     None => Ok(()),
                 };
             }

@@ -72,6 +72,8 @@ pub enum Committed {
 
 struct Parts {
     pool: PgPool,
+    /// Of a statement on the pool.
+    limit: Duration,
     applying: Combiner<Applying>,
     loading: Combiner<Loading>,
     gateways: Gateways,
@@ -101,8 +103,14 @@ impl Settlement {
         let layout = Layout { connections: settings.connections, ..Layout::default() };
         let applying = Combiner::start(Applying, &postgres, layout, tracker);
         let loading = Combiner::start(Loading, &postgres, layout, tracker);
+        let limit = postgres.statement_limit();
         let policies = Policies::new(settings)?;
-        Ok(Self(Arc::new(Parts { pool, applying, loading, gateways, routing, sealer, doorbell, policies })))
+        Ok(Self(Arc::new(Parts { pool, limit, applying, loading, gateways, routing, sealer, doorbell, policies })))
+    }
+
+    /// Bounds a statement on the pool: a server that has vanished without a word must keep neither a connection nor a record.
+    async fn bounded<T>(&self, statement: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+        postgres::within(self.0.limit, statement).await
     }
 
     /// Takes a step, if the payment still stands where the step assumes. Where another session has the payment or its account, it comes
@@ -161,9 +169,9 @@ impl Settlement {
         match decision {
             Decision::Step(change) => return Ok(self.commit(*change).await?),
             Decision::LookAgain { version, due_in, asks } => {
-                acts::look_again(&self.0.pool, id, version, due_in, asks).await?;
+                self.bounded(acts::look_again(&self.0.pool, id, version, due_in, asks)).await?;
             }
-            Decision::Note(news) => acts::note_attempt(&self.0.pool, &news).await?,
+            Decision::Note(news) => self.bounded(acts::note_attempt(&self.0.pool, &news)).await?,
             Decision::Nothing(why) => tracing::debug!(transaction = %id, why, "nothing follows"),
         }
         Ok(Committed::Applied)
@@ -185,6 +193,11 @@ impl Settlement {
             };
             let news = News { attempt, source, outcome };
             let decision = self.decide(&transaction, now, |context| learn(&transaction, news, context))?;
+            if matches!(decision, Decision::LookAgain { due_in: None, .. }) && !outcome.tells() {
+                let gateway = transaction.gateway.clone();
+                metrics::counter!("payfleet_settlement_unanswered_bells_total", "gateway" => gateway).increment(1);
+                tracing::warn!(transaction = %id, "the gateway rang about a payment that has ended, and said nothing when asked");
+            }
             if self.carry_out(id, decision).await? == Committed::Applied {
                 return Ok(());
             }
@@ -195,7 +208,8 @@ impl Settlement {
     /// A payment has fallen due, and its caller has claimed it by pushing `due_at` forward.
     pub async fn fell_due(&self, id: Uuid) -> Result<(), Error> {
         let (transaction, now) = self.load(id).await?;
-        let delivered = acts::is_delivered(&self.0.pool, id, transaction.version, lane_of(id)).await?;
+        let delivering = acts::is_delivered(&self.0.pool, id, transaction.version, lane_of(id));
+        let delivered = self.bounded(delivering).await?;
         failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
             Due::Ask => self.ask_current(&transaction, now).await,
@@ -216,7 +230,8 @@ impl Settlement {
             None => {
                 let wait = Some(Duration::from_secs(60));
                 tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");
-                Ok(acts::look_again(&self.0.pool, transaction.id, transaction.version, wait, transaction.asks).await?)
+                let (id, version, asks) = (transaction.id, transaction.version, transaction.asks);
+                Ok(self.bounded(acts::look_again(&self.0.pool, id, version, wait, asks)).await?)
             }
         }
     }

@@ -13,6 +13,10 @@ use uuid::Uuid;
 use crate::harness::payments::{Fleet, sealer};
 use crate::settlement::succeeded;
 
+/// Traces: of the request that brought a callback, and of the one that ordered its payment.
+const OF_THE_MESSAGE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+const OF_THE_PAYMENT: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+
 fn notice(event: &str, attempt: Option<Uuid>, claim: Option<Outcome>) -> Notice {
     Notice { event_id: event.into(), event_type: "test".into(), attempt, reference: None, claim }
 }
@@ -22,7 +26,7 @@ async fn stored(fleet: &Fleet, notice: Notice) -> (Uuid, bool) {
     let id = Uuid::now_v7();
     let raw = sealer().seal(&payfleet::sealing::aad(id, "raw"), b"{}");
     let mut connection = fleet.database.app.acquire().await.unwrap();
-    let callback = NewCallback { id, gateway: "stripe", notice, raw };
+    let callback = NewCallback { id, gateway: "stripe", notice, raw, traceparent: Some(OF_THE_MESSAGE.into()) };
     let reply = Storing.run(&mut connection, &[callback]).await.unwrap();
     (id, reply[0].new)
 }
@@ -52,6 +56,31 @@ async fn an_event_delivered_a_hundred_times_at_once_is_stored_and_enqueued_once(
     let new = join_all(deliveries).await.into_iter().filter(|(_, new)| *new).count();
     assert_eq!(new, 1);
     assert_eq!(fleet.count("SELECT count(*) FROM outbox WHERE topic = 'payments.callbacks'").await, 1);
+}
+
+async fn trace_of_record(fleet: &Fleet, callback: Uuid) -> Option<String> {
+    sqlx::query_scalar("SELECT traceparent FROM outbox WHERE topic = 'payments.callbacks' AND aggregate = $1")
+        .bind(callback)
+        .fetch_one(&fleet.database.owner)
+        .await
+        .unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_record_of_a_callback_is_part_of_its_payments_trace_or_of_its_own() {
+    let fleet = Fleet::with(0).await;
+    let (_, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+    let (early, _) = stored(&fleet, notice("evt_1", Some(attempt), None)).await;
+    sqlx::query("UPDATE transactions SET traceparent = $1")
+        .bind(OF_THE_PAYMENT)
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+    let (matched, _) = stored(&fleet, notice("evt_2", Some(attempt), None)).await;
+    let (unmatched, _) = stored(&fleet, notice("evt_3", Some(Uuid::now_v7()), None)).await;
+    for (callback, trace) in [(early, OF_THE_MESSAGE), (matched, OF_THE_PAYMENT), (unmatched, OF_THE_MESSAGE)] {
+        assert_eq!(trace_of_record(&fleet, callback).await.as_deref(), Some(trace));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -86,6 +115,25 @@ async fn a_callback_before_its_payment_is_known_is_kept_and_applied_later() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_callback_that_can_never_match_is_given_up_at_once_and_any_other_after_a_month() {
+    let fleet = Fleet::with(0).await;
+    let (nameless, _) = stored(&fleet, notice("evt_1", None, None)).await;
+    let (early, _) = stored(&fleet, notice("evt_2", Some(Uuid::now_v7()), None)).await;
+    for callback in [nameless, early] {
+        fleet.settlement.apply_callback(callback).await.unwrap();
+    }
+    assert_eq!([state(&fleet, nameless).await, state(&fleet, early).await], ["ignored", "unmatched"]);
+    sqlx::query("UPDATE callbacks SET received_at = now() - interval '31 days'")
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+    fleet.settlement.apply_callback(early).await.unwrap();
+    assert_eq!(state(&fleet, early).await, "ignored");
+    let reasons = "SELECT count(*) FROM callbacks WHERE state_reason IS NOT NULL AND due_at IS NULL";
+    assert_eq!(fleet.count(reasons).await, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_callback_before_the_synchronous_answer_settles_and_the_answer_changes_nothing() {
     let fleet = Fleet::with(700).await;
     let id = fleet.accepted(Kind::Withdrawal, 700).await;
@@ -103,7 +151,7 @@ async fn a_callback_before_the_synchronous_answer_settles_and_the_answer_changes
     fleet.settlement.apply_callback(callback).await.unwrap();
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let answer = Outcome::Accepted { reference: "po_1".into() };
-    let source = payfleet::domain::decide::news::Source::Call { operation, begun: 2 };
+    let source = payfleet::domain::decide::news::Source::Call { operation, begun: 2, calls: 1 };
     fleet.settlement.learn(id, attempt, source, &answer, None).await.unwrap();
     assert_eq!(fleet.status(id).await, ("succeeded".into(), 3));
     assert_eq!(fleet.balances().await, (0, 0, 0));
@@ -125,6 +173,31 @@ async fn a_callback_that_only_rings_has_the_gateway_asked_before_anything_is_pos
     fleet.stripe.then(succeeded(500));
     Attempts::new(fleet.settlement.clone()).handle(serde_json::from_slice(&payload).unwrap()).await.unwrap();
     assert_eq!((fleet.balances().await, fleet.status(payment).await.0), ((500, 0, 0), "succeeded".into()));
+}
+
+/// As of PayPal, whose callbacks only ring, and which can be asked about a payout only by an id.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_is_asked_for_by_the_id_that_a_callback_named_which_is_kept_only_once_the_gateway_has_confirmed_it() {
+    let fleet = Fleet::with(500).await;
+    let payment = fleet.accepted(Kind::Withdrawal, 500).await;
+    fleet.stripe.then(Outcome::Unknown { why: "time-out".into() });
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(payment)).await.unwrap();
+    let (transaction, _) = fleet.settlement.load(payment).await.unwrap();
+    let attempt = transaction.current_attempt().unwrap().id;
+    for (event, reference) in [("evt_1", "batch_1"), ("evt_2", "batch_2")] {
+        let bell = Notice { reference: Some(reference.into()), ..notice(event, Some(attempt), None) };
+        let (callback, _) = stored(&fleet, bell).await;
+        fleet.settlement.apply_callback(callback).await.unwrap();
+    }
+    let known = "SELECT count(*) FROM attempts WHERE reference IS NOT NULL";
+    fleet.settlement.fell_due(payment).await.unwrap();
+    assert_eq!(fleet.count(known).await, 0);
+    fleet.stripe.then(succeeded(500));
+    fleet.settlement.fell_due(payment).await.unwrap();
+    assert_eq!((fleet.count(known).await, fleet.status(payment).await.0), (1, "succeeded".into()));
+    let asked = fleet.stripe.asked.lock().unwrap();
+    assert!(asked.iter().all(|payment| payment.reference.is_none() && payment.candidate.as_deref() == Some("batch_2")));
+    assert_eq!(asked.len(), 2);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -3,7 +3,8 @@
 use std::sync::{Arc, Mutex};
 
 use futures_util::future::join_all;
-use payfleet::postgres::combiner::{Batch, Combiner, Layout};
+use payfleet::postgres::combiner::{Batch, Combiner, Layout, Refused};
+use payfleet::postgres::schema::{self, SchemaError};
 use sqlx::postgres::PgConnection;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
@@ -62,4 +63,52 @@ async fn sizes_with(batch: usize) -> Vec<usize> {
 async fn requests_that_wait_go_out_together_and_singly_where_that_is_asked_for() {
     assert_eq!(sizes_with(usize::MAX).await, [1, 64, 64, 21]);
     assert_eq!(sizes_with(1).await, [1; 150]);
+}
+
+/// Writes.
+#[derive(Clone)]
+struct Writing;
+
+impl Batch for Writing {
+    type Request = ();
+    type Reply = ();
+    type Key = ();
+
+    const NAME: &'static str = "writing";
+
+    fn key(_: &()) -> Option<()> {
+        None
+    }
+
+    async fn run(&self, connection: &mut PgConnection, requests: &[()]) -> Result<Vec<()>, sqlx::Error> {
+        sqlx::query("UPDATE outbox_ring SET slot = slot").execute(connection).await?;
+        Ok(vec![(); requests.len()])
+    }
+}
+
+async fn read_only(database: &Database, on: &str) {
+    let set = format!(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET default_transaction_read_only = {on}', current_database()); END $$"
+    );
+    let mut owner = database.owner.begin().await.unwrap();
+    sqlx::query("SET TRANSACTION READ WRITE").execute(&mut *owner).await.unwrap();
+    sqlx::raw_sql(sqlx::AssertSqlSafe(set)).execute(&mut *owner).await.unwrap();
+    owner.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_server_that_takes_no_writes_is_left_for_one_that_does_and_nothing_is_in_doubt() {
+    let database = Database::new().await;
+    read_only(&database, "on").await;
+    let layout = Layout { connections: 1, patience: std::time::Duration::from_secs(2), ..Layout::default() };
+    let combiner = Combiner::start(Writing, &database.settings(), layout, &TaskTracker::new());
+    let refused = combiner.submit(()).await;
+    assert!(matches!(refused, Err(Refused::Unavailable)), "{refused:?}");
+    let mut reader = database.settings().connect("test").await.unwrap();
+    let ready = schema::check(&mut reader).await;
+    assert!(matches!(ready, Err(SchemaError::ReadOnly)), "{ready:?}");
+    // Sessions that are there stay as they are; only one made from now on can write.
+    read_only(&database, "off").await;
+    combiner.submit(()).await.unwrap();
+    schema::check(&mut database.settings().connect("test").await.unwrap()).await.unwrap();
 }

@@ -11,8 +11,9 @@ use payfleet::domain::ids::Kind;
 use payfleet::domain::lane::lane_of;
 use payfleet::domain::money::Money;
 use payfleet::domain::outcome::Outcome;
-use payfleet::kafka::consumer::{Graveyard, HandleError, Handler, Record};
+use payfleet::kafka::consumer::{Graveyard, HandleError, Handler, Record, Room};
 use payfleet::outbox::doorbell::Doorbell;
+use payfleet::postgres::Settings;
 use payfleet::worker;
 use payfleet::worker::attempt::Attempts;
 use rdkafka::message::{Header, OwnedHeaders};
@@ -25,13 +26,14 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use crate::harness::payments::Fleet;
+use crate::harness::road::Road;
 use crate::harness::topics::Topics;
 use crate::harness::{Database, eventually};
 use crate::kafka::{LIMIT, Running, Topic};
 
-fn graveyard(database: &Database) -> Arc<DeadLetters> {
+pub fn graveyard(database: &Database) -> Arc<DeadLetters> {
     let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
-    Arc::new(DeadLetters::new(database.app.clone(), doorbell))
+    Arc::new(DeadLetters::new(database.app.clone(), &database.settings(), doorbell))
 }
 
 fn record(offset: i64, payload: &'static [u8]) -> Record {
@@ -83,6 +85,23 @@ async fn another_record_in_the_place_of_a_dead_one_is_another_letter() {
     assert_eq!(count(&database.owner, LETTERS).await, 2);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_burial_does_not_wait_for_ever_for_a_server_that_has_vanished_without_a_word() {
+    let (database, road) = (Database::new().await, Road::new().await);
+    let settings = Settings { pool: 1, statement_ms: 500, ..road.settings(&database) };
+    let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
+    let graveyard = DeadLetters::new(settings.lazy_pool("test").unwrap(), &settings, doorbell);
+    graveyard.bury(&record(7, b"{"), "nonsense").await.unwrap();
+    road.fall_silent();
+    // The first may find its connection gone already; whatever it finds, it is found in time.
+    tokio::time::timeout(LIMIT, graveyard.bury(&record(8, b"{"), "nonsense")).await.unwrap().ok();
+    eventually("a burial over a connection that speaks", LIMIT, async || {
+        graveyard.bury(&record(8, b"{"), "nonsense").await.ok()
+    })
+    .await;
+    assert_eq!(count(&database.owner, LETTERS).await, 2);
+}
+
 /// Buries at the third try only.
 struct AwayAtFirst {
     behind: Arc<DeadLetters>,
@@ -102,7 +121,7 @@ impl Graveyard for AwayAtFirst {
 struct FirstIsDead;
 
 impl Handler for FirstIsDead {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Result<(), HandleError> {
         if record.offset == 0 { Err(HandleError::Dead("the first".into())) } else { Ok(()) }
     }
 }
@@ -120,7 +139,7 @@ async fn an_offset_passes_a_dead_record_only_when_it_is_buried() {
 }
 
 /// Puts a record where commands are.
-async fn put(topics: &Topics, key: Uuid, kind: &str, payload: Option<&str>) {
+pub async fn put(topics: &Topics, key: Uuid, kind: &str, payload: Option<&str>) {
     let producer: FutureProducer = topics.settings.client().create().unwrap();
     let (topic, key) = (topics.settings.topic(&commands_of("stripe")), key.to_string());
     let headers = OwnedHeaders::new().insert(Header { key: header::TYPE, value: Some(kind) });

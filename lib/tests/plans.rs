@@ -13,7 +13,7 @@ const STATEMENTS: [(&str, &str, usize); 5] = [
     ("apply", include_str!("../settlement/sql/apply.sql"), 47),
     ("load", include_str!("../transactions/sql/load.sql"), 1),
     ("load attempts", include_str!("../transactions/sql/load_attempts.sql"), 1),
-    ("store", include_str!("../callbacks/sql/store.sql"), 10),
+    ("store", include_str!("../callbacks/sql/store.sql"), 11),
 ];
 
 /// Every node of a plan, as it is.

@@ -242,6 +242,9 @@ async fn a_question_leaves_the_reason_why_a_payment_failed() {
             .await
             .unwrap();
     assert_eq!(reason, ("declined".into(), "No.".into(), "no".into()));
+    assert!(fleet.settlement.load(id).await.unwrap().0.contradicted);
+    fleet.settlement.learn(id, attempt, answered(), &succeeded(5), None).await.unwrap();
+    assert!(!fleet.settlement.load(id).await.unwrap().0.contradicted, "it stands as was said");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -274,6 +277,20 @@ async fn what_is_known_of_an_attempt_is_never_forgotten_for_something_vaguer() {
             sqlx::query_as("SELECT state, reference FROM attempts").fetch_one(&fleet.database.owner).await.unwrap();
         assert_eq!(state, (stands.into(), "pi_1".into()), "after {news:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_destination_whose_key_was_retired_is_sent_nowhere_and_holds_up_no_question() {
+    let fleet = Fleet::with(100).await;
+    let id = fleet.accepted(Kind::Withdrawal, 100).await;
+    let attempt = sent(&fleet, id).await;
+    sqlx::query("UPDATE transactions SET destination_key_id = 'retired'").execute(&fleet.database.owner).await.unwrap();
+    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
+    let to_send = fleet.settlement.payment(&transaction, transaction.current_attempt().unwrap()).await;
+    assert!(to_send.is_err_and(|error| error.is_lasting()));
+    fleet.stripe.then(succeeded(100));
+    fleet.settlement.ask(&transaction, attempt, now).await.unwrap();
+    assert_eq!((fleet.status(id).await.0, fleet.balances().await), ("succeeded".into(), (0, 0, 0)));
 }
 
 #[tokio::test]

@@ -1,15 +1,20 @@
 //! Guarantees of the worker: intent before the call, one call per commit, nothing blind.
 
-use std::time::Duration;
-
 use futures_util::future::join_all;
-use payfleet::domain::event::Command;
+use payfleet::domain::event::{Command, kind};
 use payfleet::domain::ids::Kind;
 use payfleet::domain::outcome::Outcome;
+use payfleet::settlement::Error;
+use payfleet::worker;
 use payfleet::worker::attempt::Attempts;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
+use crate::dead_letters::{graveyard, put};
 use crate::harness::eventually;
 use crate::harness::payments::Fleet;
+use crate::harness::topics::Topics;
+use crate::kafka::LIMIT;
 use crate::settlement::succeeded;
 
 fn unreachable() -> Outcome {
@@ -100,7 +105,7 @@ async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_w
     let fleet = Fleet::with(0).await;
     let id = fleet.accepted(Kind::Deposit, 700).await;
     let (transaction, now) = fleet.settlement.load(id).await.unwrap();
-    let attempt = uuid::Uuid::now_v7();
+    let attempt = Uuid::now_v7();
     let begun = fleet
         .settlement
         .decide(&transaction, now, |context| {
@@ -122,30 +127,96 @@ async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_w
     assert_eq!(calls, [("ask", attempt), ("create", attempt)]);
 }
 
+async fn sealed_with(fleet: &Fleet, key: &str) {
+    sqlx::query("UPDATE transactions SET destination_key_id = $1")
+        .bind(key)
+        .execute(&fleet.database.owner)
+        .await
+        .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_for_a_call_costs_the_attempt_no_call() {
+    let fleet = Fleet::with(800).await;
+    let id = fleet.accepted(Kind::Withdrawal, 800).await;
+    let attempts = Attempts::new(fleet.settlement.clone());
+    sealed_with(&fleet, "not-yet-configured").await;
+    let failed = attempts.handle(Fleet::first_command(id)).await;
+    assert!(matches!(failed, Err(Error::Sealed(..))), "{failed:?}");
+    assert_eq!(fleet.status(id).await, ("created".into(), 1));
+    assert_eq!(fleet.count("SELECT count(*) FROM operations").await, 0);
+    sealed_with(&fleet, "test").await;
+    fleet.stripe.then(succeeded(800));
+    attempts.handle(Fleet::first_command(id)).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "succeeded");
+    assert_eq!(fleet.count("SELECT sum(calls) FROM operations").await, 1);
+}
+
+/// As long as the trigger is there, this payment's success cannot be recorded; each try is counted.
+async fn refuse_success_of(fleet: &Fleet, id: Uuid) {
+    let refusing = format!(
+        "CREATE SEQUENCE refusals;
+         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
+             $$ BEGIN PERFORM nextval('public.refusals'); RAISE EXCEPTION 'not now'; END $$;
+         CREATE TRIGGER refuse BEFORE INSERT ON transitions FOR EACH ROW
+             WHEN (NEW.to_status = 'succeeded' AND NEW.transaction_id = '{id}') EXECUTE FUNCTION refuse()"
+    );
+    sqlx::raw_sql(sqlx::AssertSqlSafe(refusing)).execute(&fleet.database.owner).await.unwrap();
+}
+
+async fn refuse_no_more(fleet: &Fleet) {
+    sqlx::raw_sql("DROP TRIGGER refuse ON transitions").execute(&fleet.database.owner).await.unwrap();
+}
+
+async fn refused(fleet: &Fleet, times: i64) {
+    eventually("refusals", LIMIT, async || {
+        (fleet.count("SELECT last_value FROM refusals").await >= times).then_some(())
+    })
+    .await;
+}
+
 /// A gateway need not say it again: this answer is the only one.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_cannot_be_recorded_is_kept_until_it_can_be() {
     let fleet = Fleet::with(0).await;
     let id = fleet.accepted(Kind::Deposit, 700).await;
-    sqlx::raw_sql(
-        "CREATE SEQUENCE refusals;
-         CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER AS
-             $$ BEGIN PERFORM nextval('public.refusals'); RAISE EXCEPTION 'not now'; END $$;
-         CREATE TRIGGER refuse BEFORE INSERT ON transitions FOR EACH ROW WHEN (NEW.to_status = 'succeeded') EXECUTE FUNCTION refuse()",
-    )
-    .execute(&fleet.database.owner)
-    .await
-    .unwrap();
+    refuse_success_of(&fleet, id).await;
     fleet.stripe.then(succeeded(700));
     let attempts = Attempts::new(fleet.settlement.clone());
     let handling = tokio::spawn(async move { attempts.handle(Fleet::first_command(id)).await });
-    eventually("two refusals", Duration::from_secs(20), || async {
-        (fleet.count("SELECT last_value FROM refusals").await >= 2).then_some(())
-    })
-    .await;
+    refused(&fleet, 2).await;
     assert_eq!(fleet.status(id).await.0, "submitting");
-    sqlx::raw_sql("DROP TRIGGER refuse ON transitions").execute(&fleet.database.owner).await.unwrap();
+    refuse_no_more(&fleet).await;
     handling.await.unwrap().unwrap();
     assert_eq!((fleet.status(id).await.0, fleet.balances().await), ("succeeded".into(), (700, 0, 0)));
     assert_eq!(fleet.stripe.calls.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_waits_to_be_recorded_keeps_no_other_payment_from_its_gateway() {
+    let fleet = Fleet::with(0).await;
+    let topics = Topics::of_gateways(&["stripe"]).await;
+    let (stuck, other) = (fleet.accepted(Kind::Deposit, 700).await, fleet.accepted(Kind::Deposit, 500).await);
+    refuse_success_of(&fleet, stuck).await;
+    fleet.stripe.then(succeeded(700)).then(succeeded(500));
+    let stop = CancellationToken::new();
+    let running = tokio::spawn({
+        let settings = worker::Settings { concurrency: 1, ..worker::Settings::default() };
+        let (kafka, attempts) = (topics.settings.clone(), Attempts::new(fleet.settlement.clone()));
+        let (graveyard, stop) = (graveyard(&fleet.database), stop.clone());
+        async move { worker::run(&settings, &kafka, &["stripe"], attempts, graveyard, stop).await }
+    });
+    for (id, called) in [(stuck, 1), (other, 2)] {
+        let command = serde_json::to_string(&Fleet::first_command(id)).unwrap();
+        put(&topics, id, kind::COMMAND, Some(&command)).await;
+        eventually("its call", LIMIT, async || (fleet.stripe.calls.lock().unwrap().len() == called).then_some(()))
+            .await;
+    }
+    eventually("the other", LIMIT, async || (fleet.status(other).await.0 == "succeeded").then_some(())).await;
+    assert_eq!(fleet.status(stuck).await.0, "submitting");
+    refuse_no_more(&fleet).await;
+    eventually("the stuck one", LIMIT, async || (fleet.status(stuck).await.0 == "succeeded").then_some(())).await;
+    stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(fleet.balances().await, (1_200, 0, 0));
 }

@@ -1,28 +1,34 @@
 //! Payments that the fleet must look at again.
 
+use std::time::Duration;
+
 use sqlx::PgPool;
 use uuid::Uuid;
 
+use crate::postgres;
 use crate::postgres::due::{self, Found, Row, Search, millis};
 
 /// Notified when a payment was made due out of turn.
 pub const CHANNEL: &str = "payfleet_due";
 
-/// Takes payments that are due; see [`Search`].
-pub async fn claim(pool: &PgPool, search: &Search) -> Result<Found, sqlx::Error> {
-    let mut claim = due::begin(pool, search).await?;
-    let rows = sqlx::query_file_as!(
-        Row,
-        "lib/transactions/sql/claim_due.sql",
-        search.from,
-        &search.except,
-        search.limit as i64,
-        millis(search.leave),
-        millis(search.longest)
-    )
-    .fetch_all(&mut *claim)
-    .await?;
-    claim.commit().await?;
+/// Takes payments that are due; see [`Search`]. `limit` is that of an ordinary statement.
+pub async fn claim(pool: &PgPool, search: &Search, limit: Duration) -> Result<Found, sqlx::Error> {
+    let mut claim = due::begin(pool, search, limit).await?;
+    let taking = async {
+        sqlx::query_file_as!(
+            Row,
+            "lib/transactions/sql/claim_due.sql",
+            search.from,
+            &search.except,
+            search.limit as i64,
+            millis(search.leave),
+            millis(search.longest)
+        )
+        .fetch_all(&mut *claim)
+        .await
+    };
+    let rows = due::within(search, limit, taking).await?;
+    postgres::within(limit, claim.commit()).await?;
     Found::of(rows)
 }
 

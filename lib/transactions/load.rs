@@ -47,6 +47,7 @@ pub async fn load(
                 next_action_expires_at: row.next_action_expires_at,
                 version: row.version,
                 asks: row.asks,
+                contradicted: row.contradicted,
                 submit_until: row.submit_until,
                 created_at: row.created_at,
                 attempts: attempts.remove(&row.id).unwrap_or_default(),

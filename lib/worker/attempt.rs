@@ -18,13 +18,23 @@ use crate::domain::event::Command;
 use crate::domain::ids::Operation;
 use crate::domain::outcome::Outcome;
 use crate::domain::transaction::Transaction;
-use crate::gateway::Deadline;
+use crate::gateway::{Deadline, Gateway, Payment};
+use crate::kafka::consumer::Room;
 use crate::service::failpoint::{self, Window};
 use crate::service::retry::Waits;
 use crate::settlement::{Committed, Error, Settlement};
 
 /// How often a command that missed is looked at again before it goes back to its topic.
 const TRIES: usize = 10;
+
+/// A call that may be made as soon as its intent is on record.
+struct Ready<'a> {
+    gateway: &'a dyn Gateway,
+    payment: Payment,
+    operation: Operation,
+    /// Before the commit: the database's `send_by` is then never earlier than ours.
+    begun_at: Instant,
+}
 
 /// Carries commands through. Cheap to clone.
 #[derive(Clone)]
@@ -39,8 +49,13 @@ impl Attempts {
 
     /// Ok when the command is done or moot. An error is the infrastructure's: the same command may be handed in again.
     pub async fn handle(&self, command: Command) -> Result<(), Error> {
+        self.handle_in(&mut Room::default(), command).await
+    }
+
+    /// The room of a consumer is for the intent and the call. An answer that has to wait until it can be recorded, since somebody has
+    /// locked the account, keeps no other payment out.
+    pub async fn handle_in(&self, room: &mut Room<'_>, command: Command) -> Result<(), Error> {
         for _ in 0..TRIES {
-            // Before the commit: the database's `send_by` is then never earlier than ours.
             let begun_at = Instant::now();
             let (transaction, now) = self.settlement.load(command.transaction_id).await?;
             let fresh = Uuid::now_v7();
@@ -51,10 +66,12 @@ impl Attempts {
                 Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
                 Begin::Call { change, attempt, operation } => {
                     let after = change.applied_to(&transaction, now);
+                    // Whatever can fail on our side does so before the intent is on record, and then the attempt has no call.
+                    let Some(ready) = self.ready(&after, attempt, operation, begun_at).await? else { return Ok(()) };
                     failpoint::reached(Window::C8).await;
                     let committed = self.settlement.commit(Change::clone(&change)).await?;
                     if committed == Committed::Applied {
-                        return self.call(after, now, attempt, operation, begun_at).await;
+                        return self.call(room, ready, (after, now)).await;
                     }
                     committed
                 }
@@ -66,18 +83,27 @@ impl Attempts {
         Err(Error::Contended)
     }
 
+    async fn ready(
+        &self,
+        after: &Transaction,
+        attempt: Uuid,
+        operation: Operation,
+        begun_at: Instant,
+    ) -> Result<Option<Ready<'_>>, Error> {
+        let Some(attempt) = after.attempt_by_id(attempt) else { return Ok(None) };
+        let gateway = self.settlement.gateway(&attempt.gateway)?;
+        let payment = self.settlement.payment(after, attempt).await?;
+        Ok(Some(Ready { gateway, payment, operation, begun_at }))
+    }
+
     /// The payment stands in `submitting` by our own commit: this call, and only this one, may be made.
     async fn call(
         &self,
-        transaction: Transaction,
-        now: OffsetDateTime,
-        attempt_id: Uuid,
-        operation: Operation,
-        begun_at: Instant,
+        room: &mut Room<'_>,
+        ready: Ready<'_>,
+        known: (Transaction, OffsetDateTime),
     ) -> Result<(), Error> {
-        let Some(attempt) = transaction.attempt_by_id(attempt_id) else { return Ok(()) };
-        let gateway = self.settlement.gateway(&attempt.gateway)?;
-        let payment = self.settlement.payment(&transaction, attempt).await?;
+        let Ready { gateway, payment, operation, begun_at } = ready;
         let limit = gateway.call_limit();
         let deadline = Deadline { send_by: begun_at + limit / 2, answer_by: begun_at + limit };
         failpoint::reached(Window::C9).await;
@@ -89,13 +115,20 @@ impl Attempts {
         failpoint::reached(Window::C11).await;
         let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
-        let source = Source::Call { operation, begun: transaction.version };
-        self.record((transaction, now), News { attempt: attempt_id, source, outcome: &outcome }).await
+        let calls = known.0.attempt_by_id(payment.attempt_id).and_then(|attempt| attempt.operation(operation));
+        let calls = calls.map_or(0, |operation| operation.calls);
+        let source = Source::Call { operation, begun: known.0.version, calls };
+        self.record(room, known, News { attempt: payment.attempt_id, source, outcome: &outcome }).await
     }
 
     /// What the gateway has said once it may never say again, and the command, handed in again, is moot: the answer is kept until it is
     /// recorded, however long the database is away.
-    async fn record(&self, known: (Transaction, OffsetDateTime), news: News<'_>) -> Result<(), Error> {
+    async fn record(
+        &self,
+        room: &mut Room<'_>,
+        known: (Transaction, OffsetDateTime),
+        news: News<'_>,
+    ) -> Result<(), Error> {
         let id = known.0.id;
         let mut known = Some(known);
         let mut waits = Waits::for_infrastructure();
@@ -103,6 +136,7 @@ impl Attempts {
             match self.settlement.learn(id, news.attempt, news.source, news.outcome, known.take()).await {
                 Err(error) if !error.is_lasting() => {
                     tracing::warn!(transaction = %id, %error, "an answer could not be recorded; it will be");
+                    room.give_back();
                     tokio::time::sleep(waits.next_wait()).await;
                 }
                 recorded => return recorded,

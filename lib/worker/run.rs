@@ -12,13 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Attempts;
 use crate::domain::event::{Command, commands_of, kind};
 use crate::kafka;
-use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record};
+use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record, Room};
 use crate::service::failpoint::{self, Window};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Commands under way at the same time for one gateway: its bulkhead.
+    /// Commands under way at the same time for one gateway: its bulkhead. An answer that cannot be recorded yet keeps no place in it.
     pub concurrency: usize,
     /// The same for single gateways, by name.
     pub concurrencies: BTreeMap<String, usize>,
@@ -72,9 +72,9 @@ struct Commands {
 }
 
 impl Handler for Commands {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, room: &mut Room<'_>) -> Result<(), HandleError> {
         let command = read(record, self.gateway)?;
-        self.attempts.handle(command).await?;
+        self.attempts.handle_in(room, command).await?;
         failpoint::reached(Window::C12).await;
         Ok(())
     }

@@ -1,9 +1,10 @@
 -- Stores callbacks that are new, finds the attempt that each is about, and enqueues a record that points at it, in one commit. A
--- message that was stored before changes nothing.
+-- message that was stored before changes nothing. The record belongs to its payment's trace; without a payment, to the message's own.
 WITH message AS (
     SELECT *
-    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::smallint[])
-         AS m (id, gateway, event_id, event_type, attempt_id, reference, notice, raw_sealed, raw_key_id, lane)
+    FROM unnest($1::uuid[], $2::text[], $3::text[], $4::text[], $5::uuid[], $6::text[], $7::text[], $8::bytea[], $9::text[], $10::smallint[],
+                $11::text[])
+         AS m (id, gateway, event_id, event_type, attempt_id, reference, notice, raw_sealed, raw_key_id, lane, traceparent)
 ),
 matched AS MATERIALIZED (
     SELECT m.*, a.transaction_id, a.id AS found_attempt
@@ -29,8 +30,9 @@ stored AS (
     RETURNING id
 ),
 sent AS (
-    INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload)
-    SELECT (SELECT slot FROM outbox_ring WHERE singleton), r.lane, r.id, 1, 'payments.callbacks', 'payfleet.callback.stored.v1', r.payload
+    INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, traceparent, payload)
+    SELECT (SELECT slot FROM outbox_ring WHERE singleton), r.lane, r.id, 1, 'payments.callbacks', 'payfleet.callback.stored.v1',
+           coalesce((SELECT t.traceparent FROM transactions t WHERE t.id = r.transaction_id), r.traceparent), r.payload
     FROM recorded r
     JOIN stored s ON s.id = r.id
     ORDER BY r.id

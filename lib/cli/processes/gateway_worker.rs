@@ -43,7 +43,7 @@ pub async fn start_gateway_worker(
     let doorbell = Doorbell::start(&settings.postgres, &life.tasks, life.stop.clone());
     let routing = Routing::start(pool.clone(), &gateways, &life.tasks, life.stop.clone());
     life.stop.run_until_cancelled(routing.loaded()).await.ok_or(Error::Stopped)?;
-    let graveyard: Arc<dyn Graveyard> = Arc::new(DeadLetters::new(pool.clone(), doorbell.clone()));
+    let graveyard: Arc<dyn Graveyard> = Arc::new(DeadLetters::new(pool.clone(), &settings.postgres, doorbell.clone()));
     let foundation = Foundation {
         pool: pool.clone(),
         postgres: settings.postgres.clone(),

@@ -101,6 +101,7 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
     }
     let change =
         Step::new(transaction, Status::Submitting, format!("begin:{}:{fresh}", operation.as_str()), Actor::Worker)
+            .asks(transaction.asks_kept_by(operation))
             .attempt(attempt_now(attempt, attempt.state))
             .operation(OperationChange::MayBeSent { kind: operation, for_at_most: policy.send_within })
             .due_in(Some(policy.call_within + policy.margin))

@@ -36,11 +36,12 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
             let message = "The gateway's query schedule is used up without a final answer.";
             ask_or_hand_over(transaction, context, "gateway_silent", message)
         }
-        // A final payment is due only when something contradicted it.
-        Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => {
+        Status::Succeeded | Status::Failed | Status::Expired if transaction.contradicted => {
             let message = "Contradicting messages, and the gateway gave no clear answer when asked.";
             ask_or_hand_over(transaction, context, "contradiction", message)
         }
+        // A callback only asked to look: whatever the gateway says to the last question decides.
+        Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => Due::Ask,
         _ => Due::Decided(Decision::LookAgain { version: transaction.version, due_in: None, asks: transaction.asks }),
     }
 }
@@ -111,6 +112,7 @@ fn take_over(transaction: &Transaction, context: Context<'_>) -> Due {
     let change = Step::new(transaction, Status::Unknown, cause(transaction), Actor::Timer)
         .attempt(attempt_now(attempt, still(attempt.state)))
         .operation(OperationChange::TakenOver { kind: operation.kind })
+        .asks(transaction.asks_kept_by(operation.kind))
         .reason("call_unanswered", "A call to the gateway was not answered in time; it is being asked.", None)
         .due_in(Some(policy.ask_in(0)))
         .done();

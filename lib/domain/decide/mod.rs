@@ -51,6 +51,16 @@ impl Policy {
         self.schedule.get(asks).or(self.schedule.last()).copied().unwrap_or(self.margin)
     }
 
+    /// Until the next question of a schedule that began at `begun`, had each been asked in its turn; None beyond its end. However many
+    /// were asked early, for customers and callbacks, this one is not put off by them.
+    fn next_in(&self, begun: OffsetDateTime, now: OffsetDateTime) -> Option<Duration> {
+        let mut turn = begun;
+        self.schedule.iter().find_map(|wait| {
+            turn += *wait;
+            (turn > now).then(|| (turn - now).unsigned_abs())
+        })
+    }
+
     /// As many questions were asked as the schedule has, and its whole time is over since `begun`. Neither alone is enough: customers
     /// and callbacks may have had all of them asked within seconds.
     fn is_used_up(&self, asks: i16, begun: OffsetDateTime, now: OffsetDateTime) -> bool {

@@ -6,7 +6,7 @@
 //! | deposit | JSON `POST /v2/checkout/orders`, then `POST /v2/checkout/orders/{id}/capture` |
 //! | withdrawal | JSON `POST /v1/payments/payouts` with one item to an e-mail address |
 //! | key | `PayPal-Request-Id`: the operation's key; `custom_id`: the attempt's hyphenated UUID; `sender_batch_id` and `sender_item_id`: the create key |
-//! | ask | `GET` by id; an order without one: the create repeated under its key; a payout without one: not at all |
+//! | ask | `GET` by id; an order without one: the create repeated under its key; a payout without one: `GET` by the id that a callback named, else not at all |
 //! | callbacks | RSA-SHA256 over `transmission id|time|webhook id|CRC-32 of the body`; a doorbell only |
 //!
 //! `fixtures/` was written from the formats that PayPal publishes: developer.paypal.com/docs/api/orders/v2,
@@ -16,9 +16,10 @@
 //!
 //! A repeated create of an order moves no money: PayPal answers with the order it has, or makes the one that was never made, and only a
 //! capture takes anything. A repeated payout is different: it *is* the payout, if the first never arrived, and PayPal offers no other way
-//! to ask about a batch whose id was lost. So a question never sends it: a payout without a reference is told as not found, which proves
-//! nothing and leads to a resend by command: its money still held, the call committed first, within `send_by`. PayPal pays a
-//! `sender_batch_id` once in 30 days, and names the batch when it refuses the second.
+//! to ask about a batch whose id was lost. So a question never sends it: a payout without a reference is *unseen*, which proves nothing
+//! and leads to a resend by command: its money still held, the call committed first, within `send_by`. PayPal pays a `sender_batch_id`
+//! once in 30 days, and names the batch when it refuses the second. The id of a callback is looked at, but only a batch that was made
+//! under our key is believed: whoever forges a callback names no batch of ours.
 //!
 //! If it dies here: nothing but the token is kept between calls; the key makes the next one the same payment.
 
@@ -175,6 +176,15 @@ impl Paypal {
             }
         }
     }
+
+    /// What became of a payout whose id we were never given.
+    async fn look_for(&self, payment: &Payment, deadline: Deadline) -> Result<Outcome, Outcome> {
+        let Some(id) = payment.candidate.as_deref().and_then(|id| plain(id).ok()) else {
+            return Ok(Outcome::Unseen);
+        };
+        let answer = self.get(format!("{PAYOUTS}/{id}"), deadline).await?;
+        Ok(payout::to_candidate(&answer, &payment.key(Operation::Create)))
+    }
 }
 
 /// An id that may stand in a path as it is.
@@ -233,7 +243,7 @@ impl Gateway for Paypal {
         either(match (&payment.reference, payment.kind) {
             (Some(id), _) => self.look(payment, id, deadline).await,
             (None, Kind::Deposit) => self.send(payment, deadline).await.map(of_question),
-            (None, Kind::Withdrawal) => Ok(Outcome::NotFound),
+            (None, Kind::Withdrawal) => self.look_for(payment, deadline).await,
         })
     }
 

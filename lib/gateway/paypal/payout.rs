@@ -92,6 +92,14 @@ pub(super) fn to_retrieve(answer: &Answer, key: &str) -> Outcome {
     }
 }
 
+/// The answer to a question by a batch id that is only said to be ours: another payout's batch leaves us where we were.
+pub(super) fn to_candidate(answer: &Answer, key: &str) -> Outcome {
+    match answer.json::<Batch>() {
+        Ok(batch) if answer.status.as_u16() == 200 && !batch.is_under(key) => Outcome::Unseen,
+        _ => to_retrieve(answer, key),
+    }
+}
+
 fn read(answer: &Answer, key: &str) -> Outcome {
     match answer.json::<Batch>() {
         Ok(batch) => batch.outcome(key),
@@ -100,10 +108,14 @@ fn read(answer: &Answer, key: &str) -> Outcome {
 }
 
 impl Batch {
+    fn is_under(&self, key: &str) -> bool {
+        self.batch_header.sender_batch_header.sender_batch_id.as_deref() == Some(key)
+    }
+
     fn outcome(&self, key: &str) -> Outcome {
         let reference = self.batch_header.payout_batch_id.clone();
         let unknown = |why: String| Outcome::Unknown { why: format!("batch {reference}: {why}") };
-        if self.batch_header.sender_batch_header.sender_batch_id.as_deref() != Some(key) {
+        if !self.is_under(key) {
             return unknown("made under another sender_batch_id".into());
         }
         match (self.batch_header.batch_status.as_str(), self.items.as_slice()) {
@@ -204,6 +216,17 @@ mod tests {
         }
         let missing = Answer::made(404, fixture!("error_not_found"));
         assert_eq!(told(&to_retrieve(&missing, &key())), "unknown");
+    }
+
+    #[test]
+    fn a_batch_that_is_only_said_to_be_ours_counts_only_if_it_was_made_under_our_key() {
+        let candidate = |status, body: &str, key: &str| told(&to_candidate(&Answer::made(status, body), key));
+        let success = fixture!("payout_success");
+        assert_eq!(candidate(200, success, &key()), "succeeded 5UXD2E8A7EBQJ 12.50 EUR");
+        assert_eq!(candidate(200, success, "another"), "unseen");
+        for (status, body) in [(404, fixture!("error_not_found")), (500, success), (200, "{}")] {
+            assert_eq!(candidate(status, body, &key()), "unknown", "{status} {body}");
+        }
     }
 
     #[test]

@@ -14,9 +14,10 @@
 //!
 //! Asking by list: PaymentIntents and Payouts carry no index on metadata that is consistent at once (the search API lags), so a payment
 //! whose answer was lost is looked for in the list of what was created between its attempt's commit and the last moment at which a
-//! call of it could leave, five minutes wider on both sides for the clocks. At most 40 pages of 100 are read: in a window that holds
-//! more, the answer is *unknown*, and sending again under the same key settles it. Not found means that the whole window was
-//! read. A list may lag behind a create by seconds: the settle window between two such answers is there for that.
+//! call of it could leave, `clock_skew_s` wider on both sides for the clocks. At most 40 pages of 100 are read, and no longer than a
+//! question may take: in a window that holds more the payment is *unseen*, and sending it again under its key settles it. Not found
+//! means that the whole window was read. A list may lag behind a create by seconds: the settle window between two such answers is
+//! there for that.
 //!
 //! If it dies here: nothing is kept between calls; the key makes the next one the same payment.
 
@@ -26,6 +27,8 @@ mod callback;
 mod object;
 mod request;
 mod settings;
+
+use std::time::Instant;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -127,16 +130,20 @@ impl Stripe {
             return Ok(answer::to_retrieve::<T>(&answer, self.expected(payment)));
         }
         let (mut after, skew) = (None, Duration::seconds(self.settings.clock_skew_s.into()));
-        for _ in 0..PAGE_LIMIT {
+        for page in 0..PAGE_LIMIT {
             let query = request::window(payment, after.as_deref(), skew);
-            let answer = self.client.call(self.get(format!("{path}?{query}")), deadline).await?;
+            let answer = match self.client.call(self.get(format!("{path}?{query}")), deadline).await {
+                // Stripe answers, but the window is longer than the time.
+                Err(_) if page > 0 && Instant::now() >= deadline.answer_by => return Ok(Outcome::Unseen),
+                answer => answer?,
+            };
             match answer::to_list::<T>(&answer, self.expected(payment))? {
                 Page::Found(outcome) => return Ok(outcome),
                 Page::Last => return Ok(Outcome::NotFound),
                 Page::Next(last) => after = Some(last),
             }
         }
-        Err(Outcome::Unknown { why: format!("not among the last {PAGE_LIMIT} pages of its window") })
+        Ok(Outcome::Unseen)
     }
 }
 

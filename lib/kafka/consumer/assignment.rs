@@ -10,7 +10,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::commits::{self, Answer, Commits};
+use super::commits::{self, Answer, Commits, Gone};
 use super::work::{End, Finished};
 use crate::kafka::offsets::{Ticket, Tracker};
 
@@ -190,15 +190,15 @@ impl Assignment {
     }
 
     /// Commits what is done, in the background, one commit under way at a time.
-    pub(super) fn commit_when_due(&mut self, commits: &Commits) {
-        while let Some(answer) = commits.answer() {
+    pub(super) fn commit_when_due(&mut self, commits: &Commits) -> Result<(), Gone> {
+        while let Some(answer) = commits.answer()? {
             self.committing = false;
             self.note(answer);
         }
         let every = self.settings.commit_every();
         let due = self.committed_at.elapsed() >= if self.stop.is_cancelled() { every.min(AT_LAST) } else { every };
         if self.committing || (!due && self.done_since_commit < self.settings.commit_records) {
-            return;
+            return Ok(());
         }
         self.committed_at = Instant::now();
         self.done_since_commit = 0;
@@ -208,6 +208,7 @@ impl Assignment {
             self.committing = true;
             commits.begin(offsets);
         }
+        Ok(())
     }
 
     fn to_commit(&self, which: impl Fn(&Partition) -> bool) -> TopicPartitionList {

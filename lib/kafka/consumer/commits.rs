@@ -17,6 +17,10 @@ pub(super) struct Answer {
     pub(super) took: Duration,
 }
 
+/// The thread has ended before its time: nothing is committed any more.
+#[derive(Debug)]
+pub(super) struct Gone;
+
 /// The thread ends when this is dropped, after the commit under way.
 pub(super) struct Commits {
     orders: mpsc::Sender<TopicPartitionList>,
@@ -44,12 +48,17 @@ impl Commits {
 
     /// To be called with one commit under way at most: the next begins when the one before is answered.
     pub(super) fn begin(&self, offsets: TopicPartitionList) {
-        // The thread lives as long as this does.
+        // The thread lives as long as this does; if it does not, there is no answer.
         self.orders.send(offsets).ok();
     }
 
-    pub(super) fn answer(&self) -> Option<Answer> {
-        self.answers.try_recv().ok()
+    /// None: there is none yet. Err: there will never be one, the thread is gone.
+    pub(super) fn answer(&self) -> Result<Option<Answer>, Gone> {
+        match self.answers.try_recv() {
+            Ok(answer) => Ok(Some(answer)),
+            Err(mpsc::TryRecvError::Empty) => Ok(None),
+            Err(mpsc::TryRecvError::Disconnected) => Err(Gone),
+        }
     }
 }
 
@@ -58,4 +67,20 @@ pub(super) fn commit<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: To
     let began = Instant::now();
     let result = consumer.commit(&offsets, CommitMode::Sync);
     Answer { offsets, result, took: began.elapsed() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_thread_that_is_gone_is_told_from_one_that_is_still_at_work() {
+        let ((orders, ordered), (answer, answers)) = (mpsc::channel(), mpsc::channel());
+        let commits = Commits { orders, answers };
+        commits.begin(TopicPartitionList::new());
+        assert!(matches!(commits.answer(), Ok(None)));
+        drop((ordered, answer));
+        commits.begin(TopicPartitionList::new());
+        assert!(commits.answer().is_err());
+    }
 }

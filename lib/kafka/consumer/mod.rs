@@ -31,7 +31,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use tokio::sync::oneshot;
+use tokio::sync::{SemaphorePermit, oneshot};
 use tokio_util::sync::CancellationToken;
 
 pub use record::{Record, Unreadable};
@@ -56,11 +56,23 @@ impl HandleError {
     }
 }
 
+/// A record's place among those that are handled at the same time.
+#[derive(Debug, Default)]
+pub struct Room<'a>(Option<SemaphorePermit<'a>>);
+
+impl Room<'_> {
+    /// Makes room for another record before this one is done. For a handler that has done what the room is there to bound, and only
+    /// waits; what is in flight is bounded by records and bytes all the same.
+    pub fn give_back(&mut self) {
+        self.0 = None;
+    }
+}
+
 /// What is done with the records of a group.
 pub trait Handler: Send + Sync + 'static {
     /// Handles one record. It may be called again with a record that it has handled before: after a crash, a rebalance or
     /// [`HandleError::Retry`]. It is never cancelled half way.
-    fn handle(&self, record: &Record) -> impl Future<Output = Result<(), HandleError>> + Send;
+    fn handle(&self, record: &Record, room: &mut Room<'_>) -> impl Future<Output = Result<(), HandleError>> + Send;
 }
 
 /// Where records go that can never be handled.
@@ -78,7 +90,7 @@ pub enum Error {
     Thread(#[source] std::io::Error),
     #[error("the client cannot go on: {0}")]
     Fatal(#[source] KafkaError),
-    #[error("the poll thread of group {group} has died")]
+    #[error("a thread of group {group} has died")]
     Died { group: String },
     #[error("the handler of group {group} panicked")]
     Panicked { group: String },
@@ -89,7 +101,7 @@ pub enum Error {
 pub struct Member {
     pub group: String,
     pub topics: Vec<String>,
-    /// Records handled at the same time at most.
+    /// Records handled at the same time at most, without those that have given back their room.
     pub concurrency: usize,
     pub settings: Settings,
     /// How to reach the brokers.

@@ -10,7 +10,7 @@ use rdkafka::types::RDKafkaErrorCode;
 use tokio_util::sync::CancellationToken;
 
 use super::assignment::Assignment;
-use super::commits::Commits;
+use super::commits::{Commits, Gone};
 use super::context::Context;
 use super::work::{Finished, Work};
 use super::{Error, Handler, Member, Record};
@@ -92,7 +92,8 @@ impl<H: Handler> Poll<'_, H> {
             }
             assignment.collect();
             assignment.regulate(self.consumer);
-            assignment.commit_when_due(&self.commits);
+            let died = |Gone| Error::Died { group: self.member.group.clone() };
+            assignment.commit_when_due(&self.commits).map_err(died)?;
             if assignment.has_panicked() {
                 return Err(Error::Panicked { group: self.member.group.clone() });
             }

@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::assignment::Place;
-use super::{Graveyard, HandleError, Handler, Member, Record};
+use super::{Graveyard, HandleError, Handler, Member, Record, Room};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
 use crate::service::failpoint::{self, Window};
@@ -127,8 +127,9 @@ impl<H: Handler> Work<H> {
                 () = delivery.feed.cancelled() => return End::Dropped,
                 permit = self.permits.acquire() => permit,
             };
-            let result = self.once(&delivery.record).instrument(self.span(&delivery.record)).await;
-            drop(permit);
+            let mut room = Room(permit.ok());
+            let result = self.once(&delivery.record, &mut room).instrument(self.span(&delivery.record)).await;
+            drop(room);
             let Err(error) = result else { return End::Done };
             let wait = waits.next_wait();
             tracing::warn!(group = %self.group, record = ?delivery.record, %error, ?wait, "record will be handled again");
@@ -151,9 +152,9 @@ impl<H: Handler> Work<H> {
     }
 
     /// One try. `Err` is something that will pass.
-    async fn once(&self, record: &Record) -> Result<(), HandleError> {
+    async fn once(&self, record: &Record, room: &mut Room<'_>) -> Result<(), HandleError> {
         let began = Instant::now();
-        let outcome = match self.handler.handle(record).await {
+        let outcome = match self.handler.handle(record, room).await {
             Ok(()) => "done",
             Err(HandleError::Dead(reason)) => {
                 tracing::error!(group = %self.group, ?record, reason, "record is dead");

@@ -30,7 +30,7 @@ use super::Problem;
 use super::connection::{Connection, Until};
 use super::head::Bounded;
 use super::network::{self, Network};
-use super::render::Rendered;
+use super::render::{REQUEST_ID, Rendered};
 use crate::service::process;
 use crate::service::shares::{NoPlace, Shares};
 use crate::service::telemetry::trace;
@@ -116,20 +116,25 @@ where
     accept(listener, service, port, limits, stop).await;
 }
 
+fn fresh_id() -> String {
+    uuid::Uuid::now_v7().simple().to_string()
+}
+
 /// A request without an id of its own gets one.
 #[derive(Clone, Copy)]
 struct FreshId;
 
 impl MakeRequestId for FreshId {
     fn make_request_id<B>(&mut self, _: &Request<B>) -> Option<RequestId> {
-        let mut text = [0; uuid::fmt::Simple::LENGTH];
-        let id = uuid::Uuid::now_v7().simple().encode_lower(&mut text);
-        HeaderValue::from_str(id).ok().map(RequestId::new)
+        HeaderValue::try_from(fresh_id()).ok().map(RequestId::new)
     }
 }
 
+/// It knows the request by the id that its answer has.
 fn span<B>(request: &Request<B>) -> tracing::Span {
-    let span = tracing::info_span!("request", method = %request.method(), path = request.uri().path());
+    let id = request.headers().get(REQUEST_ID).and_then(|id| id.to_str().ok());
+    let path = request.uri().path();
+    let span = tracing::info_span!("request", method = %request.method(), path, request_id = id);
     if let Some(parent) = request.headers().get("traceparent").and_then(|parent| parent.to_str().ok()) {
         trace::follow(&span, parent);
     }
@@ -225,10 +230,13 @@ fn refuse(stream: &TcpStream, why: NoPlace) {
         NoPlace::Room => "all connections are taken; repeat the request a little later",
         NoPlace::Share => "this address has all the connections that one may have; use them again",
     };
-    let body = Problem::of_status(StatusCode::SERVICE_UNAVAILABLE).detail(detail).to_json(None, None);
+    // No request was read, so it has no id of its own.
+    let request_id = fresh_id();
+    tracing::debug!(request_id, detail, "a connection is refused");
+    let body = Problem::of_status(StatusCode::SERVICE_UNAVAILABLE).detail(detail).to_json(Some(&request_id), None);
     let head = format!(
-        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nretry-after: 1\r\n\
-         content-length: {}\r\nconnection: close\r\n\r\n",
+        "HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/problem+json\r\nx-request-id: {request_id}\r\n\
+         retry-after: 1\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
         body.len()
     );
     stream.try_write(&[head.as_bytes(), &body].concat()).ok();
@@ -236,7 +244,32 @@ fn refuse(stream: &TcpStream, why: NoPlace) {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use tracing::span::{Attributes, Id};
+    use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+
     use super::*;
+
+    /// Notes the fields of spans.
+    struct Noting(Arc<Mutex<String>>);
+
+    impl<S: tracing::Subscriber> Layer<S> for Noting {
+        fn on_new_span(&self, attributes: &Attributes<'_>, _: &Id, _: Context<'_, S>) {
+            self.0.lock().unwrap().push_str(&attributes.values().to_string());
+        }
+    }
+
+    #[test]
+    fn the_log_knows_a_request_by_the_id_that_its_client_is_told() {
+        let noted = Arc::new(Mutex::new(String::new()));
+        let subscriber = tracing_subscriber::registry().with(Noting(noted.clone()));
+        tracing::subscriber::with_default(subscriber, || {
+            drop(span(&Request::builder().uri("/v1/deposits").header(REQUEST_ID, "mine-1").body(()).unwrap()));
+        });
+        let noted = noted.lock().unwrap();
+        assert!(noted.contains("mine-1") && noted.contains("/v1/deposits"), "{noted}");
+    }
 
     #[test]
     fn connections_leave_file_descriptors_for_everything_else() {

@@ -131,8 +131,22 @@ async fn a_payout_sent_before_is_looked_up() {
 async fn a_question_never_sends_a_payout() {
     let wire = Wire::open().await;
     let gateway = gateway(&wire.url(), "paypal");
-    assert_eq!(gateway.ask(&payout(), patient()).await, Outcome::NotFound);
+    let named = |candidate: Option<&str>| Payment { candidate: candidate.map(Into::into), ..payout() };
+    for candidate in [None, Some("../../v1/balance"), Some("")] {
+        assert_eq!(gateway.ask(&named(candidate), patient()).await, Outcome::Unseen, "{candidate:?}");
+    }
     assert!(!wire.is_called_again());
+}
+
+#[tokio::test]
+async fn a_payout_whose_answer_was_lost_is_asked_for_by_the_id_that_a_callback_named() {
+    let wire = Wire::open().await;
+    let gateway = gateway(&wire.url(), "paypal");
+    let payment = Payment { candidate: Some("5UXD2E8A7EBQJ".into()), ..payout() };
+    let answers = [(200, fixture!("payout_success"))];
+    let (outcome, requests) = tokio::join!(gateway.ask(&payment, patient()), serve(&wire, &answers));
+    assert_eq!(outcome, succeeded("5UXD2E8A7EBQJ"));
+    assert_eq!(requests[0].line, "GET /v1/payments/payouts/5UXD2E8A7EBQJ HTTP/1.1");
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! What Stripe sees of us, and how a lost payment is found again.
 
+use std::time::Duration;
+
 use payfleet::domain::destination::Destination;
 use payfleet::domain::money::Money;
 use payfleet::domain::outcome::Outcome;
+use payfleet::gateway::Deadline;
 use serde_json::{Value, json};
 
 use super::wire::{KEY, Wire, deposit, gateway, is_unknown, patient, withdrawal};
@@ -92,16 +95,23 @@ async fn a_reference_is_never_a_path() {
     assert!(!wire.is_called_again());
 }
 
-/// Pages of other people's payments, newest first, and then `last`.
-async fn pages(wire: &Wire, others: usize, last: Option<&str>) -> Vec<String> {
-    let mut peer = wire.accept().await;
-    let mut lines = Vec::new();
-    for number in 0..others {
+/// Pages of other people's payments, each with more to come.
+fn busy_pages(count: usize) -> impl Iterator<Item = String> {
+    (0..count).map(|number| {
         let mut page: Value = serde_json::from_str(LIST).unwrap();
         page["data"] = json!([page["data"][0]]);
         page["data"][0]["id"] = format!("pi_other{number}").into();
         page["has_more"] = true.into();
-        lines.push(peer.exchange(200, &page.to_string()).await.line);
+        page.to_string()
+    })
+}
+
+/// Pages of other people's payments, newest first, and then `last`.
+async fn pages(wire: &Wire, others: usize, last: Option<&str>) -> Vec<String> {
+    let mut peer = wire.accept().await;
+    let mut lines = Vec::new();
+    for page in busy_pages(others) {
+        lines.push(peer.exchange(200, &page).await.line);
     }
     if let Some(last) = last {
         lines.push(peer.exchange(200, last).await.line);
@@ -132,13 +142,32 @@ async fn not_found_needs_the_whole_window() {
 }
 
 #[tokio::test]
-async fn a_window_with_too_many_payments_proves_nothing() {
+async fn in_a_window_with_too_many_payments_only_sending_again_can_tell() {
     let wire = Wire::open().await;
     let gateway = gateway(&wire.url(), "stripe");
     let payment = deposit();
     let (outcome, lines) = tokio::join!(gateway.ask(&payment, patient()), pages(&wire, 40, None));
-    assert!(is_unknown(&outcome), "{outcome:?}");
+    assert_eq!(outcome, Outcome::Unseen);
     assert_eq!(lines.len(), 40);
+}
+
+#[tokio::test]
+async fn in_a_window_that_takes_longer_than_a_question_may_only_sending_again_can_tell() {
+    for (others, outcome) in [(1, "unseen"), (0, "unknown")] {
+        let wire = Wire::open().await;
+        let gateway = gateway(&wire.url(), "stripe");
+        let payment = deposit();
+        let server = async {
+            let mut peer = wire.accept().await;
+            for page in busy_pages(others) {
+                peer.exchange(200, &page).await;
+            }
+            peer.request().await.expect("a request");
+            peer
+        };
+        let (asked, _peer) = tokio::join!(gateway.ask(&payment, Deadline::after(Duration::from_secs(1))), server);
+        assert_eq!(asked.name(), outcome, "after {others} pages");
+    }
 }
 
 #[tokio::test]

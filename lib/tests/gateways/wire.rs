@@ -53,6 +53,7 @@ pub fn deposit() -> Payment {
         destination: None,
         return_url: Some("https://shop.example/back".into()),
         reference: None,
+        candidate: None,
         attempted_at: OffsetDateTime::from_unix_timestamp(1_767_225_600).unwrap(),
         last_send_by: OffsetDateTime::from_unix_timestamp(1_767_225_605).unwrap(),
     }

@@ -18,6 +18,8 @@ pub type Called = (&'static str, uuid::Uuid);
 pub struct Script {
     answers: Arc<Mutex<VecDeque<Outcome>>>,
     pub calls: Arc<Mutex<Vec<Called>>>,
+    /// The payments that it was asked about, as they were described to it.
+    pub asked: Arc<Mutex<Vec<Payment>>>,
 }
 
 impl Script {
@@ -65,6 +67,7 @@ impl Gateway for Scripted {
     }
 
     async fn ask(&self, payment: &Payment, _deadline: Deadline) -> Outcome {
+        self.script.asked.lock().unwrap().push(payment.clone());
         self.script.answer("ask", payment)
     }
 

@@ -65,11 +65,12 @@ async fn another_order_under_the_same_key_is_refused_with_redis_or_without() {
     let with = api::open(&database).await;
     let without = api::open_with(&database, with_redis("redis://127.0.0.1:1")).await;
     let customer = api::customer(&database, 0, RateLimit::Applies).await;
-    customer.deposit(with.address, "k1").await;
+    let first = customer.deposit(with.address, "k1").await;
     for address in [with.address, without.address] {
         for other in [euros(1251), json!({"amount": 1250, "currency": "EUR", "client_reference": "x"})] {
             let refused = customer.post(address, "/v1/deposits", "k1", &other).await;
             refused.assert_problem(422, "idempotency_key_reused");
+            assert_eq!(refused.json()["transaction_id"], first.json()["id"]);
         }
     }
     assert_eq!(api::payments(&database).await, 1);

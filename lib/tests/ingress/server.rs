@@ -82,8 +82,9 @@ async fn a_full_house_says_so_at_once_and_still_hears_the_order_to_stop() {
     assert_eq!(first.request("GET", "/quick", &[], b"").await.status, 200);
     let mut second = Client::connect(port.address).await;
     let refused = second.answer().await;
-    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
+    refused.assert_problem(503, "unavailable");
     assert_eq!(refused.header("retry-after"), Some("1"));
+    assert_eq!(refused.header("x-request-id"), refused.json()["request_id"].as_str());
     port.stop.cancel();
     tokio::time::timeout(Duration::from_secs(5), port.tasks.wait()).await.expect("deaf to the order to stop");
 }
@@ -94,7 +95,7 @@ async fn one_address_does_not_get_all_connections_unless_it_is_a_proxy() {
     let mut first = Client::connect(port.address).await;
     assert_eq!(first.request("GET", "/quick", &[], b"").await.status, 200);
     let refused = Client::connect(port.address).await.answer().await;
-    assert_eq!((refused.status, refused.code().as_str()), (503, "unavailable"));
+    refused.assert_problem(503, "unavailable");
     let mut elsewhere = Client::connect_from("127.0.0.2", port.address).await;
     assert_eq!(elsewhere.request("GET", "/quick", &[], b"").await.status, 200);
     let proxies = vec!["127.0.0.1".parse().unwrap()];

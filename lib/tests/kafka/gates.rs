@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 
-use payfleet::kafka::consumer::{HandleError, Handler, Record};
+use payfleet::kafka::consumer::{HandleError, Handler, Record, Room};
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 use rand::seq::IteratorRandom;
@@ -92,7 +92,7 @@ impl Gates {
 }
 
 impl Handler for Gates {
-    async fn handle(&self, record: &Record) -> Verdict {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Verdict {
         let (gate, opened) = oneshot::channel();
         {
             let mut state = self.0.lock().unwrap();

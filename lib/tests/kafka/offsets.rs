@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use payfleet::kafka::consumer::{Error, HandleError, Handler, Record, Settings};
+use payfleet::kafka::consumer::{Error, HandleError, Handler, Record, Room, Settings};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -102,7 +102,7 @@ struct Away {
 }
 
 impl Handler for Away {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Result<(), HandleError> {
         if record.key.as_deref() == Some(b"0-3") && self.refused.fetch_add(1, Ordering::SeqCst) < self.back_after {
             return Err(HandleError::retry("the database is away"));
         }
@@ -138,7 +138,7 @@ async fn an_infrastructure_error_never_advances_the_offset_and_holds_no_other_ke
 struct Panics;
 
 impl Handler for Panics {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Result<(), HandleError> {
         assert!(record.offset != 1, "a bug");
         Ok(())
     }

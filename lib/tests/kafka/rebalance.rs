@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 
-use payfleet::kafka::consumer::{HandleError, Handler, Record, Settings};
+use payfleet::kafka::consumer::{HandleError, Handler, Record, Room, Settings};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
@@ -22,7 +22,7 @@ impl Noting {
 }
 
 impl Handler for Noting {
-    async fn handle(&self, record: &Record) -> Result<(), HandleError> {
+    async fn handle(&self, record: &Record, _: &mut Room<'_>) -> Result<(), HandleError> {
         for _ in 0..record.offset % 7 {
             tokio::task::yield_now().await;
         }

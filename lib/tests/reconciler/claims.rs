@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use payfleet::postgres::Settings;
 use payfleet::postgres::due::Search;
 use payfleet::transactions::due;
 use serde_json::Value;
@@ -9,8 +10,9 @@ use sqlx::{Connection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::payments;
-use crate::harness::Database;
+use super::{LIMIT, payments};
+use crate::harness::road::Road;
+use crate::harness::{Database, eventually};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -37,7 +39,7 @@ async fn a_claimed_payment_is_due_again_the_later_the_longer_it_has_not_moved() 
             .await
             .unwrap();
     }
-    let found = due::claim(&database.app, &search()).await.unwrap();
+    let found = due::claim(&database.app, &search(), MINUTE).await.unwrap();
     assert_eq!(found.due.len(), 3);
     for (id, expected) in ids.into_iter().zip([MINUTE, 4 * MINUTE, 10 * MINUTE]) {
         let due_in = due_in(&database.owner, id).await;
@@ -52,9 +54,24 @@ async fn the_longest_due_come_first_and_gateways_can_be_left_alone() {
     let bank = payments(&database.owner, "bank", &[-1_000, -9_000, -5_000]).await;
     payments(&database.owner, "stripe", &[-20_000]).await;
     let only = Search { limit: 2, except: vec!["stripe".into()], ..search() };
-    let found = due::claim(&database.app, &only).await.unwrap();
+    let found = due::claim(&database.app, &only, MINUTE).await.unwrap();
     let ids: Vec<Uuid> = found.due.iter().map(|due| due.id).collect();
     assert_eq!(ids, [bank[1], bank[2]]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_search_from_the_very_beginning_does_not_wait_long_for_a_server_that_has_vanished_without_a_word() {
+    let (database, road) = (Database::new().await, Road::new().await);
+    let pool = Settings { pool: 1, ..road.settings(&database) }.lazy_pool("test").unwrap();
+    let limit = Duration::from_millis(500);
+    due::claim(&pool, &search(), 20 * limit).await.unwrap();
+    road.fall_silent();
+    // The first may find its connection gone already; whatever it finds, it is found in time.
+    tokio::time::timeout(LIMIT, due::claim(&pool, &search(), limit)).await.unwrap().ok();
+    eventually("a claim over a connection that speaks", LIMIT, async || {
+        due::claim(&pool, &search(), 20 * limit).await.ok()
+    })
+    .await;
 }
 
 /// Pages that a search reads, entered at `from`.

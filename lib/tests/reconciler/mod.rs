@@ -76,7 +76,7 @@ impl Duty for Looking {
 
     async fn claim(&self, search: Search) -> Result<Found, sqlx::Error> {
         self.searches.lock().unwrap().push(search.clone());
-        transactions::due::claim(&self.pool, &search).await
+        transactions::due::claim(&self.pool, &search, LIMIT).await
     }
 
     async fn attend(&self, id: Uuid) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {

@@ -65,6 +65,7 @@ fn payment(way: Way, minor: i64) -> Payment {
         destination,
         return_url: Some("https://shop.example/back".into()),
         reference: None,
+        candidate: None,
         attempted_at: now,
         last_send_by: now + CALL,
     }
@@ -181,7 +182,7 @@ async fn each_amount_with_a_meaning_comes_to_what_it_means() {
             assert_eq!(outcome.name(), "unknown", "{way:?} {ending}: {outcome:?}");
             if way == Way::PaypalOut {
                 // Only sending it again tells: PayPal then names the batch that it has.
-                assert_eq!(journey.ask().await, Outcome::NotFound);
+                assert_eq!(journey.ask().await, Outcome::Unseen);
                 journey.charge(CALL).await;
             }
             journey.succeeds().await;

@@ -73,9 +73,11 @@ impl Learner<'_> {
         if matches!(self.news.source, Source::Callback { .. }) {
             return self.ask_first();
         }
-        // A capture may have taken the money, whatever the order's page says of the customer's time.
+        // A capture may have taken the money, whatever the order's page says of the customer's time. An order that was captured is not
+        // forgotten: that the gateway, asked, has none any more is "no such payment", to be told twice.
         if self.attempt.operation(Operation::Capture).is_some() {
-            return self.unknown();
+            let may_end = self.was_asked() && self.transaction.kind == Kind::Deposit;
+            return if may_end { self.not_found() } else { self.unknown() };
         }
         let message = "The customer did not approve in time.";
         if self.transaction.status == Status::RequiresAction && self.transaction.kind == Kind::Deposit {
@@ -89,7 +91,7 @@ impl Learner<'_> {
     pub(super) fn reversed(&self) -> Decision {
         match self.transaction.status {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
-            Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.ask_later(),
+            Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
             Status::Review | Status::Reversed => Decision::Nothing("already known"),
             _ if self.is_live() || self.transaction.status == Status::Succeeded => {
                 self.review("taken_back", "The gateway took the payment back.", self.attempt.state)

@@ -49,9 +49,8 @@ impl Learner<'_> {
         }
     }
 
-    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing; and a gateway that
-    /// cannot be asked about a withdrawal says this too, so that for those it never proves anything: it lets the payment be sent again
-    /// under its key, and the answer to that tells.
+    /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing; and of a withdrawal
+    /// it never does: it lets the payment be sent again under its key, and the answer to that tells.
     pub(super) fn not_found(&self) -> Decision {
         if !(self.is_live() && self.transaction.status == Status::Unknown) {
             return if self.is_live() { self.ask_later() } else { self.unpaid_after_the_end() };
@@ -63,9 +62,7 @@ impl Learner<'_> {
         if on_its_way {
             return self.ask_later();
         }
-        let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
-        let never_captured = self.attempt.operation(Operation::Capture).is_none();
-        if now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again() {
+        if self.may_be_sent_again() {
             let asks = self.transaction.asks.saturating_add(1);
             let step = self.step(Status::Unknown, AttemptState::Unknown).command(Act::Create);
             return Decision::step(step.asks(asks).due_in(Some(policy.ask_in(asks))).done());
@@ -77,11 +74,28 @@ impl Learner<'_> {
         self.count_not_found()
     }
 
+    /// Asking does not tell whether the gateway has the payment. That is no reason to end it, but one to send it again under its key, on
+    /// the same conditions; and where it was sent again and rejected, that has told.
+    pub(super) fn unseen(&self) -> Decision {
+        let is_open = self.was_asked() && self.is_live() && self.transaction.status == Status::Unknown;
+        if is_open && (self.may_be_sent_again() || self.was_rejected_again()) {
+            return self.not_found();
+        }
+        self.unknown()
+    }
+
+    fn may_be_sent_again(&self) -> bool {
+        let (policy, now) = (self.context.policy, self.context.now);
+        let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
+        let never_captured = self.attempt.operation(Operation::Capture).is_none();
+        now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again()
+    }
+
     /// Asked about a payment that has ended here, the gateway has nothing that would be paid: it ended so.
     pub(super) fn unpaid_after_the_end(&self) -> Decision {
         match self.transaction.status {
             Status::Failed | Status::Expired if self.is_current() => self.confirmed(),
-            Status::Succeeded if self.is_current() && self.was_asked() => self.ask_later(),
+            Status::Succeeded if self.is_current() && self.was_asked() => self.contradicted(),
             _ => Decision::Nothing("not news"),
         }
     }
@@ -116,20 +130,23 @@ impl Learner<'_> {
         Decision::step(change)
     }
 
-    /// No information. After a call it is now official that we do not know.
+    /// No information. After a call it is now official that we do not know; unless another call of the operation is under way since,
+    /// whose answer is still to come.
     pub(super) fn unknown(&self) -> Decision {
         match (self.news.source, self.transaction.status) {
-            (Source::Call { .. }, Status::Submitting) if self.is_current() => {
+            (Source::Call { operation, .. }, Status::Submitting) if self.is_current() && !self.is_stale() => {
                 let state =
                     if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
-                let step = self.step(Status::Unknown, state).due_in(Some(self.context.policy.ask_in(0)));
+                let asks = self.transaction.asks_kept_by(operation);
+                let due_in = self.context.policy.ask_in(asks).max(self.retry_after().unwrap_or_default());
+                let step = self.step(Status::Unknown, state).asks(asks).due_in(Some(due_in));
                 Decision::step(
                     step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None)
                         .done(),
                 )
             }
             (Source::Answer { .. }, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
-            (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.ask_later(),
+            (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.unanswered(),
             _ => Decision::Nothing("no information"),
         }
     }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::build::{REFERENCE_LIMIT, Step, attempt_now, shortened};
 use super::{Context, Decision};
-use crate::domain::change::{Actor, AttemptChange, Change, OperationChange};
+use crate::domain::change::{Actor, AttemptChange, CONTRADICTS, Change, OperationChange};
 use crate::domain::event::Act;
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
@@ -22,10 +22,12 @@ use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Trans
 /// How the news came. A call's and an answer's are the gateway's word to us; a callback's may be late or out of order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
-    /// `begun` is the version at which the call was allowed.
+    /// `begun` is the version at which the call was allowed, `calls` how often the operation might have been sent by then, this call
+    /// included.
     Call {
         operation: Operation,
         begun: i64,
+        calls: i16,
     },
     /// `asked_at` is the database's time shortly before the question went out: what the gateway says is as old as that.
     Answer {
@@ -58,6 +60,7 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         Outcome::Approved { .. } => learner.approved(),
         Outcome::Rejected { .. } | Outcome::Unreachable { .. } | Outcome::Later { .. } => learner.refused(),
         Outcome::NotFound => learner.not_found(),
+        Outcome::Unseen => learner.unseen(),
         Outcome::Reversed { .. } => learner.reversed(),
         Outcome::Unknown { .. } => learner.unknown(),
     }
@@ -98,7 +101,7 @@ impl<'a> Learner<'a> {
 
     fn cause(&self) -> String {
         match self.news.source {
-            Source::Call { operation, begun } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
+            Source::Call { operation, begun, .. } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
             Source::Answer { .. } => format!("asked:{}", self.transaction.version),
             Source::Callback { id } => format!("callback:{id}"),
         }
@@ -115,6 +118,16 @@ impl<'a> Learner<'a> {
     /// The news is what the gateway said when asked.
     fn was_asked(&self) -> bool {
         matches!(self.news.source, Source::Answer { .. })
+    }
+
+    /// The news is the answer to a call after which another was allowed, or somebody took over: it says nothing about the calls since.
+    fn is_stale(&self) -> bool {
+        match self.news.source {
+            Source::Call { operation, calls, .. } => {
+                self.attempt.operation(operation).is_none_or(|standing| standing.calls != calls)
+            }
+            _ => false,
+        }
     }
 
     fn callback(&self) -> Option<Uuid> {
@@ -136,13 +149,13 @@ impl<'a> Learner<'a> {
         change
     }
 
-    /// A step caused by this news.
+    /// A step caused by this news. The operation keeps only what its latest call was answered.
     fn step(&self, to: Status, attempt: AttemptState) -> Step<'a> {
         let step = Step::new(self.transaction, to, self.cause(), self.actor())
             .attempt(self.attempt_becomes(attempt))
             .callback(self.callback());
         match self.news.source {
-            Source::Call { operation, .. } => {
+            Source::Call { operation, .. } if !self.is_stale() => {
                 step.operation(OperationChange::Answered { kind: operation, outcome: self.news.outcome.name() })
             }
             _ => step,
@@ -154,18 +167,49 @@ impl<'a> Learner<'a> {
     }
 
     fn ask_later(&self) -> Decision {
-        let asks = self.transaction.asks.saturating_add(1);
-        Decision::LookAgain { version: self.transaction.version, due_in: Some(self.context.policy.ask_in(asks)), asks }
+        let (policy, asks) = (self.context.policy, self.transaction.asks.saturating_add(1));
+        let wait = policy.ask_in(asks);
+        let in_turn = policy.next_in(self.attempt.created_at, self.context.now);
+        let due_in = Some(in_turn.map_or(wait, |in_turn| in_turn.min(wait)));
+        Decision::LookAgain { version: self.transaction.version, due_in, asks }
     }
 
-    /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost.
+    /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost. What says something
+    /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer.
     fn ask_first(&self) -> Decision {
-        let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor())
+        let says_nothing = matches!(self.news.outcome, Outcome::Unknown { .. });
+        let mark = if self.transaction.status.is_final() && !says_nothing { CONTRADICTS } else { "" };
+        let cause = self.cause() + mark;
+        let step = Step::new(self.transaction, self.transaction.status, cause, self.actor())
             .callback(self.callback())
             .asks(self.transaction.asks)
             .due_in(Some(self.context.policy.ask_in(0)))
             .ask_about(self.attempt);
         Decision::step(step.done())
+    }
+
+    /// This question about a payment that has ended here was the last of the schedule.
+    fn was_last(&self) -> bool {
+        let asks = self.transaction.asks.saturating_add(1);
+        self.context.policy.is_used_up(asks, self.attempt.created_at, self.context.now)
+    }
+
+    /// Asked about a payment that has ended here, the gateway says something else. If it still does at the last question, a human decides.
+    fn contradicted(&self) -> Decision {
+        if self.was_last() {
+            let message = "Asked again and again, the gateway contradicts how the payment ended.";
+            return self.review("contradiction", message, self.attempt.state);
+        }
+        self.ask_later()
+    }
+
+    /// Asked about a payment that has ended here, the gateway gives no answer. If nobody contradicted how it ended, it is left at that
+    /// after the last question.
+    fn unanswered(&self) -> Decision {
+        if self.was_last() && !self.transaction.contradicted {
+            return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
+        }
+        self.ask_later()
     }
 
     fn review(&self, code: &str, message: &str, attempt: AttemptState) -> Decision {

@@ -28,7 +28,7 @@ impl Learner<'_> {
             return self.note(state);
         }
         match (self.news.source, self.transaction.status) {
-            (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.ask_later(),
+            (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.contradicted(),
             // The answer to a call that was given up on: what ended here may come to something after all.
             (Source::Call { .. }, Status::Failed | Status::Expired) => self.ask_first(),
             _ => Decision::Nothing("not news"),
@@ -37,6 +37,14 @@ impl Learner<'_> {
 
     pub(super) fn capture_under_way(&self) -> bool {
         self.transaction.status == Status::Submitting && self.attempt.operation(Operation::Capture).is_some()
+    }
+
+    /// How long the latest capture was sent too lately for the next.
+    fn capture_rests_for(&self) -> Option<Duration> {
+        let policy = self.context.policy;
+        let sent_at = self.attempt.operation(Operation::Capture)?.send_by - policy.send_within;
+        let next = sent_at + policy.ask_in(self.transaction.asks);
+        (next > self.context.now).then(|| (next - self.context.now).unsigned_abs())
     }
 
     pub(super) fn needs_customer(&self, url: &str, expires_at: Option<OffsetDateTime>) -> Decision {
@@ -69,7 +77,8 @@ impl Learner<'_> {
         }
     }
 
-    /// The capture is ordered by a command in the same commit; should it get lost, the next question orders it again.
+    /// The capture is ordered by a command in the same commit; should it get lost, or the capture fail, the next question orders it again,
+    /// however early that is put no sooner than the schedule has it.
     pub(super) fn approved(&self) -> Decision {
         if !self.is_live() {
             return self.on_the_books_after_the_end(AttemptState::Approved);
@@ -89,7 +98,12 @@ impl Learner<'_> {
         if to == Status::RequiresAction && self.transaction.next_action_url.is_none() {
             return self.ask_later();
         }
-        let asks = if ordered { self.transaction.asks.saturating_add(1) } else { 0 };
+        if let Some(rest) = self.capture_rests_for() {
+            let Transaction { version, asks, .. } = *self.transaction;
+            return Decision::LookAgain { version, due_in: Some(rest), asks };
+        }
+        let was_sent = self.attempt.operation(Operation::Capture).is_some();
+        let asks = if ordered || was_sent { self.transaction.asks.saturating_add(1) } else { 0 };
         let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks);
         Decision::step(step.due_in(Some(self.context.policy.ask_in(asks))).done())
     }

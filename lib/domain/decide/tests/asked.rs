@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::decide::begin::{Begin, begin};
 use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::event::{Act, Command};
 
 fn due(transaction: &Transaction, now: OffsetDateTime) -> Due {
     within(now, |context| fell_due(transaction, true, context))
@@ -15,6 +16,7 @@ fn questions_asked_out_of_turn_never_send_a_payment_to_a_human_before_its_time()
     let whole: Duration = policy().schedule.iter().sum();
     for status in open.into_iter().chain(ended) {
         let mut transaction = payment(Kind::Deposit, status);
+        transaction.contradicted = status.is_final();
         transaction.asks = 99;
         let begun = transaction.attempts[0].created_at;
         assert_eq!(due(&transaction, begun + whole - Duration::from_secs(1)), Due::Ask, "{status:?}");
@@ -31,9 +33,25 @@ fn questions_asked_out_of_turn_never_send_a_payment_to_a_human_before_its_time()
 fn beyond_the_schedule_a_payment_is_asked_about_in_its_last_interval() {
     let mut transaction = payment(Kind::Deposit, Status::AwaitingGateway);
     transaction.asks = 99;
+    transaction.attempts[0].created_at = NOW - policy().schedule.iter().sum::<Duration>();
     let told = told(&transaction, ANSWER, &Outcome::Unknown { why: "time-out".into() });
     let last = policy().schedule.last().copied();
     assert!(matches!(told, Decision::LookAgain { due_in, .. } if due_in == last), "{told:?}");
+}
+
+#[test]
+fn questions_asked_out_of_turn_do_not_put_off_those_of_the_schedule() {
+    let mut transaction = payment(Kind::Deposit, Status::AwaitingGateway);
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    for (asks, age, due_in) in [(0, 5, 15), (6, 5, 15), (6, 19, 1), (6, 20, 60), (0, 70, 10), (1, 20, 60), (0, 25, 15)]
+    {
+        transaction.asks = asks;
+        transaction.attempts[0].created_at = NOW - Duration::from_secs(age);
+        let Decision::LookAgain { due_in: Some(told), asks: asked, .. } = told(&transaction, ANSWER, &silent) else {
+            panic!("{asks} asked, {age} s old")
+        };
+        assert_eq!((told.as_secs(), asked), (due_in, asks + 1), "{asks} asked, {age} s old");
+    }
 }
 
 /// The question left before the last call's time was over; the answer took longer.
@@ -55,7 +73,44 @@ fn no_such_payment_is_as_old_as_its_question() {
     assert!(matches!(again, Decision::LookAgain { .. }), "{again:?}");
 }
 
-/// As of a gateway that cannot be asked about a payout: "no such payment" proves nothing there, however often it is said.
+/// As at Stripe in a window that holds more payments than one question reads.
+#[test]
+fn a_payment_that_cannot_be_seen_is_sent_again_under_its_key_and_never_taken_for_missing() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let mut transaction = payment(kind, Status::Unknown);
+        assert!(matches!(told(&transaction, ANSWER, &Outcome::Unseen), Decision::LookAgain { .. }), "on its way");
+        let later = NOW + Duration::from_secs(70);
+        let decision = answered_at(later, &transaction, &Outcome::Unseen);
+        let command: Command = serde_json::from_slice(&step(&decision).command.as_ref().unwrap().payload).unwrap();
+        assert_eq!((command.act, command.attempt), (Act::Create, 1));
+        let never_sent = |transaction: &Transaction| {
+            for minutes in 2..60 {
+                let told = answered_at(NOW + Duration::from_secs(60 * minutes), transaction, &Outcome::Unseen);
+                assert!(matches!(told, Decision::LookAgain { due_in: Some(_), .. }), "{told:?}");
+            }
+        };
+        transaction.submit_until = NOW;
+        never_sent(&transaction);
+        transaction.submit_until = NOW + Duration::from_secs(100_000);
+        transaction.attempts[0].created_at = NOW - Duration::from_secs(24 * 3600);
+        never_sent(&transaction);
+    }
+}
+
+#[test]
+fn a_payment_that_cannot_be_seen_but_was_rejected_when_sent_again_ends() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let mut transaction = payment(kind, Status::Unknown);
+        (transaction.attempts[0].operations[0].calls, transaction.attempts[0].operations[0].rejected) = (2, true);
+        let later = NOW + Duration::from_secs(70);
+        let first = answered_at(later, &transaction, &Outcome::Unseen);
+        let after = step(&first).applied_to(&transaction, later);
+        let second = answered_at(later + Duration::from_secs(61), &after, &Outcome::Unseen);
+        assert_eq!((step(&first).to, step(&second).to), (Status::Unknown, Status::Failed), "{kind:?}");
+    }
+}
+
+/// "No such payment" proves nothing of a withdrawal, however often it is said.
 #[test]
 fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_then_a_humans_and_never_released() {
     let mut transaction = payment(Kind::Withdrawal, Status::Unknown);
@@ -76,10 +131,45 @@ fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_the
         assert_eq!((attempt, operation), (transaction.attempts[0].id, Operation::Create));
         transaction = change.applied_to(&transaction, now);
         calls += 1;
-        let source = Source::Call { operation, begun: transaction.version };
+        let sent = transaction.attempts[0].operations[0].calls;
+        let source = Source::Call { operation, begun: transaction.version, calls: sent };
         let unheard = told_at(now, &transaction, source, &Outcome::Unknown { why: "time-out".into() });
         transaction = step(&unheard).applied_to(&transaction, now);
     }
     assert_eq!(transaction.status, Status::Review);
     assert!(calls >= 2 && transaction.attempts.len() == 1, "{calls} calls");
+}
+
+/// As of a PayPal whose captures fail while its orders stay approved.
+#[test]
+fn a_capture_that_fails_is_ordered_again_at_the_pace_of_the_schedule_and_ends_with_it() {
+    let mut transaction = payment(Kind::Deposit, Status::RequiresAction);
+    let approved = Outcome::Approved { reference: "pi_1".into() };
+    let (mut now, mut pauses) = (NOW, Vec::new());
+    for _ in 0..20 {
+        if due(&transaction, now) != Due::Ask {
+            break;
+        }
+        let ordered = answered_at(now, &transaction, &approved);
+        transaction = step(&ordered).applied_to(&transaction, now);
+        let command = serde_json::from_slice(&step(&ordered).command.as_ref().unwrap().payload).unwrap();
+        let begun = within(now, |context| begin(&transaction, &command, Uuid::now_v7(), context));
+        let Begin::Call { change, operation, .. } = begun else { panic!("{begun:?}") };
+        transaction = change.applied_to(&transaction, now);
+        let calls = transaction.attempts[0].operation(operation).unwrap().calls;
+        let source = Source::Call { operation, begun: transaction.version, calls };
+        let later = Outcome::Later { retry_after_ms: Some(40_000), code: "429".into() };
+        let patient = told_at(now, &transaction, source, &later);
+        assert!(step(&patient).due_in >= Some(Duration::from_secs(40)));
+        let failed = told_at(now, &transaction, source, &Outcome::Unknown { why: "422".into() });
+        transaction = step(&failed).applied_to(&transaction, now);
+        let early = answered_at(now + Duration::from_secs(1), &transaction, &approved);
+        assert!(matches!(early, Decision::LookAgain { due_in: Some(_), .. }), "{early:?}");
+        let pause = step(&failed).due_in.unwrap();
+        pauses.push(pause.as_secs());
+        now += pause;
+    }
+    assert_eq!(pauses, [5, 15, 60, 60]);
+    let Due::Decided(decision) = due(&transaction, now) else { panic!("captured for ever") };
+    assert_eq!(step(&decision).to, Status::Review);
 }

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::news::rung;
 use crate::domain::event::{Act, Command};
 
@@ -40,6 +41,19 @@ fn nothing_to_pay_at_the_gateway_confirms_an_end_without_success_and_never_a_suc
     }
 }
 
+/// As of a PayPal payout whose batch id was lost: nobody has asked PayPal anything.
+#[test]
+fn that_a_payment_cannot_be_seen_confirms_no_end() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for status in ENDED {
+            let mut transaction = payment(kind, status);
+            transaction.attempts[0].reference = None;
+            let decision = told(&transaction, ANSWER, &Outcome::Unseen);
+            assert!(matches!(decision, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {decision:?}");
+        }
+    }
+}
+
 #[test]
 fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again() {
     let (accepted, approved) =
@@ -50,7 +64,7 @@ fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again()
             assert!(matches!(decision, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {decision:?}");
         }
     }
-    let called = Source::Call { operation: Operation::Create, begun: 2 };
+    let called = Source::Call { operation: Operation::Create, begun: 2, calls: 1 };
     for status in [Status::Failed, Status::Expired] {
         let decision = told(&payment(Kind::Withdrawal, status), called, &accepted);
         let command: Command = serde_json::from_slice(&step(&decision).command.as_ref().unwrap().payload).unwrap();
@@ -92,6 +106,23 @@ fn an_order_that_ran_out_after_its_capture_was_sent_fails_nobody() {
     }
 }
 
+/// As of an order that PayPal has forgotten: its capture was lost on the way there.
+#[test]
+fn an_order_that_is_gone_a_settle_window_after_its_capture_twice_was_not_executed() {
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    let sent = OperationState { kind: Operation::Capture, calls: 1, send_by: NOW, rejected: false };
+    transaction.attempts[0].operations.push(sent);
+    let gone = Outcome::Expired { reference: Some(reference()) };
+    let minutes = |minutes: u32| NOW + Duration::from_secs(61) * minutes;
+    assert!(matches!(told(&transaction, ANSWER, &gone), Decision::LookAgain { .. }), "the capture may be on its way");
+    let first = answered_at(minutes(1), &transaction, &gone);
+    assert_eq!((step(&first).to, step(&first).command.is_none()), (Status::Unknown, true));
+    let after = step(&first).applied_to(&transaction, minutes(1));
+    assert!(matches!(answered_at(minutes(1), &after, &gone), Decision::LookAgain { .. }), "too soon");
+    let second = answered_at(minutes(2), &after, &gone);
+    assert_eq!((step(&second).to, step(&second).substatus), (Status::Failed, Some(Substatus::NotExecuted)));
+}
+
 #[test]
 fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_payment_to_a_human() {
     for kind in [Kind::Deposit, Kind::Withdrawal] {
@@ -108,6 +139,36 @@ fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_pa
         let found = (step(&decision).to, step(&decision).reason.as_ref().map(|reason| reason.code.as_str()));
         assert_eq!(found, (Status::Review, Some("taken_back")));
         assert!(step(&decision).postings.is_empty());
+    }
+}
+
+#[test]
+fn a_bell_after_the_end_that_leads_to_no_answer_is_let_be_and_a_contradiction_is_a_humans() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let late = NOW + Duration::from_secs(3_600);
+    for status in ENDED {
+        let transaction = payment(Kind::Deposit, status);
+        let attempt = transaction.attempts[0].id;
+        let rang = within(NOW, |context| rung(&transaction, attempt, Uuid::now_v7(), context));
+        let mut asked = step(&rang).applied_to(&transaction, NOW);
+        asked.asks = 1;
+        assert!(matches!(answered_at(late, &asked, &silent), Decision::LookAgain { due_in: Some(_), .. }));
+        asked.asks = 2;
+        let last = answered_at(late, &asked, &silent);
+        assert!(matches!(last, Decision::LookAgain { due_in: None, .. }), "{status:?}: {last:?}");
+        let still_open = answered_at(late, &asked, &Outcome::Accepted { reference: reference() });
+        assert_eq!(step(&still_open).to, Status::Review, "{status:?}");
+
+        let otherwise = if status == Status::Succeeded { declined() } else { succeeded() };
+        let claimed = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &otherwise);
+        let mut asked = step(&claimed).applied_to(&transaction, NOW);
+        asked.asks = 2;
+        let last = answered_at(late, &asked, &silent);
+        assert!(matches!(last, Decision::LookAgain { due_in: Some(_), asks: 3, .. }), "{status:?}: {last:?}");
+        asked.asks = 3;
+        let due = within(late, |context| fell_due(&asked, true, context));
+        let Due::Decided(decision) = due else { panic!("{status:?}: {due:?}") };
+        assert_eq!(step(&decision).to, Status::Review, "{status:?}");
     }
 }
 
@@ -138,7 +199,7 @@ fn nothing_is_sent_again_after_its_time_or_to_a_paused_gateway() {
 #[test]
 fn what_a_gateway_says_is_kept_only_as_long_as_it_fits() {
     let transaction = payment(Kind::Deposit, Status::Submitting);
-    let called = Source::Call { operation: Operation::Create, begun: 7 };
+    let called = Source::Call { operation: Operation::Create, begun: 7, calls: 1 };
     for (length, kept) in [(255, true), (256, false)] {
         let accepted = Outcome::Accepted { reference: "é".repeat(length) };
         let decision = told(&transaction, called, &accepted);

@@ -105,6 +105,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         next_action_expires_at: None,
         version: 7,
         asks: 0,
+        contradicted: false,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),
         attempts: if sent { vec![attempt] } else { Vec::new() },
@@ -137,6 +138,7 @@ pub fn outcomes() -> Vec<Outcome> {
         Outcome::Unreachable { why: "refused".into() },
         Outcome::Later { retry_after_ms: Some(1_000), code: "429".into() },
         Outcome::NotFound,
+        Outcome::Unseen,
         Outcome::Reversed { reference: reference(), money: euros(1_000), how: Reversal::Chargeback },
         Outcome::Unknown { why: "time-out".into() },
     ]
@@ -144,8 +146,8 @@ pub fn outcomes() -> Vec<Outcome> {
 
 pub fn sources() -> [Source; 4] {
     [
-        Source::Call { operation: Operation::Create, begun: 7 },
-        Source::Call { operation: Operation::Capture, begun: 7 },
+        Source::Call { operation: Operation::Create, begun: 7, calls: 1 },
+        Source::Call { operation: Operation::Capture, begun: 7, calls: 1 },
         ANSWER,
         Source::Callback { id: Uuid::now_v7() },
     ]

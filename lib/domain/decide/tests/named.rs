@@ -21,7 +21,8 @@ fn begun(transaction: &Transaction, command: &Command) -> Begin {
     within(NOW, |context| begin(transaction, command, Uuid::now_v7(), context))
 }
 
-const CALLED: Source = Source::Call { operation: Operation::Create, begun: 7 };
+const CALLED: Source = Source::Call { operation: Operation::Create, begun: 7, calls: 1 };
+const CALLED_AGAIN: Source = Source::Call { operation: Operation::Create, begun: 7, calls: 2 };
 
 fn refused() -> Outcome {
     Outcome::Unreachable { why: "connection refused".into() }
@@ -106,8 +107,29 @@ fn a_definite_refusal_of_the_only_call_goes_to_the_next_gateway() {
 fn a_refusal_of_a_repeated_call_is_unknown() {
     let mut transaction = payment(Kind::Deposit, Status::Submitting);
     transaction.attempts[0].operations[0].calls = 2;
-    let decision = told(&transaction, CALLED, &refused());
+    let decision = told(&transaction, CALLED_AGAIN, &refused());
     assert_eq!(step(&decision).to, Status::Unknown);
+}
+
+/// As of a worker that was frozen after its answer, and thaws while another sends the payment again.
+#[test]
+fn an_answer_to_an_earlier_call_ends_no_later_one_and_is_not_taken_for_its_answer() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let mut transaction = payment(kind, Status::Submitting);
+        transaction.attempts[0].operations[0].calls = 3;
+        let rejected = Outcome::Rejected { code: "bad".into(), message: "No.".into() };
+        for outcome in [rejected, refused(), Outcome::Unknown { why: "time-out".into() }] {
+            let decision = told(&transaction, CALLED, &outcome);
+            assert!(matches!(decision, Decision::Nothing(_)), "{decision:?}");
+        }
+        // What it says for certain is heard all the same.
+        let paid = told(&transaction, CALLED, &succeeded());
+        assert_eq!((step(&paid).to, &step(&paid).operation_change), (Status::Succeeded, &None));
+        let own = Source::Call { operation: Operation::Create, begun: 9, calls: 3 };
+        let unheard = told(&transaction, own, &Outcome::Unknown { why: "time-out".into() });
+        let after = step(&unheard).applied_to(&transaction, NOW);
+        assert!(!after.attempts[0].operations[0].rejected);
+    }
 }
 
 #[test]
@@ -227,7 +249,7 @@ fn a_payment_rejected_when_sent_again_is_sent_no_more_and_ends_once_the_gateway_
         transaction.attempts[0].operations[0].calls = 2;
         transaction.attempts[0].operations[0].send_by = NOW - Duration::from_secs(61);
         let rejected = Outcome::Rejected { code: "bad".into(), message: "No.".into() };
-        let unknown = told(&transaction, CALLED, &rejected);
+        let unknown = told(&transaction, CALLED_AGAIN, &rejected);
         assert_eq!(step(&unknown).to, Status::Unknown);
         let after = step(&unknown).applied_to(&transaction, NOW);
         let first = told(&after, ANSWER, &Outcome::NotFound);
