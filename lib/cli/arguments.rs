@@ -35,7 +35,7 @@ pub enum Command {
     Topics(Output),
     /// Put gateways and routes into the database, unless they are there; with --demo also users to try payfleet with.
     Seed(Seed),
-    /// Acts on the outbox.
+    /// Look into the outbox, and act on it.
     #[command(subcommand)]
     Outbox(Outbox),
     /// Send payments at a rate, resend what is lost under the same key, and tell what came of it.
@@ -66,6 +66,10 @@ pub struct Seed {
 pub enum Outbox {
     /// Start all lanes anew after the database has become another one (failover, restore): what is still in the outbox is sent again.
     Rebase(Output),
+    /// List the events that Kafka refused and those held back behind them, with their reasons.
+    Parked(Output),
+    /// Have everything that is parked sent again, in order, once what the reasons name is put right.
+    RetryParked(Output),
 }
 
 #[derive(Debug, Args)]
