@@ -42,7 +42,7 @@ pub enum Command {
     Load(Load),
     /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
     Verify(Verify),
-    /// Ask the process on this machine whether it is ready: for health checks of containers.
+    /// Ask a process on this machine whether it is ready: for health checks of containers.
     Health(Health),
     /// Show the settings in effect and where each comes from, secrets redacted.
     Config(Output),
@@ -74,7 +74,8 @@ pub enum Outbox {
 
 #[derive(Debug, Args)]
 pub struct Health {
-    /// Where to ask; the readiness of the admin port if not given.
+    /// Where to ask, as in http://127.0.0.1:15003/readyz for a relay. If not given, the port of PAYFLEET_PROCESS__ADMIN_LISTEN is asked,
+    /// and without it 15002: the ingress's, and that of the whole fleet in one process.
     #[arg(long)]
     pub url: Option<String>,
 }
