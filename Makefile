@@ -61,20 +61,26 @@ bench: ## ratios of what payfleet reaches to what the machine could: a table, af
 
 .PHONY: deploy
 deploy: ## the whole fleet in containers, each process of its own; the API on port 15001
+	@{ docker compose version && docker info; } >/dev/null 2>&1 || { echo "make deploy needs Docker with Compose, running: see https://docs.docker.com/compose/install, then run this again." >&2; exit 1; }
 	@lib/dev/deploy.sh
 	docker compose up --detach --build --wait
 	@echo "API http://localhost:15001, simulator http://localhost:15010, Grafana http://localhost:3000, Prometheus http://localhost:9090"
 
+REPLICAS := $(strip $(foreach service,relay gateway-worker,$(if $($(service)),$(service)=$($(service)))))
 .PHONY: scale
 scale: ## replicas in containers, as in `make scale relay=3 gateway-worker=4`
-	docker compose scale $(foreach service,relay gateway-worker,$(if $($(service)),$(service)=$($(service))))
+	@[ -n "$(REPLICAS)" ] || { echo "how many of which? As in: make scale relay=3 gateway-worker=4" >&2; exit 64; }
+	docker compose scale $(REPLICAS)
 
 .PHONY: logs
 logs: ## follow the containers' logs
 	docker compose logs --follow --tail 100
 
+# Where tests have fleets of their own: a run of them that was killed has left servers there.
+HOMES_OF_TESTS := target/tmp/dev target/tmp/fleet
+HOMES = $(wildcard .dev target/tmp/dev/* target/tmp/fleet)
 .PHONY: clean
 clean: ## remove containers and their data, and everything that `make run` and `make test` keep
-	@if [ -e .dev/deploy ]; then docker compose down --volumes --remove-orphans; fi
-	@if [ -x $(PAYFLEET) ]; then $(PAYFLEET) dev clean; fi
-	rm -rf .dev
+	@if [ -e .dev/deploy ] && docker compose version >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
+	@if [ -x $(PAYFLEET) ]; then for home in $(HOMES); do $(PAYFLEET) dev --directory "$$home" clean; done; fi
+	rm -rf .dev $(HOMES_OF_TESTS)

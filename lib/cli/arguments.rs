@@ -35,14 +35,14 @@ pub enum Command {
     Topics(Output),
     /// Put gateways and routes into the database, unless they are there; with --demo also users to try payfleet with.
     Seed(Seed),
-    /// Acts on the outbox.
+    /// Look into the outbox, and act on it.
     #[command(subcommand)]
     Outbox(Outbox),
     /// Send payments at a rate, resend what is lost under the same key, and tell what came of it.
     Load(Load),
     /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
     Verify(Verify),
-    /// Ask the process on this machine whether it is ready: for health checks of containers.
+    /// Ask a process on this machine whether it is ready: for health checks of containers.
     Health(Health),
     /// Show the settings in effect and where each comes from, secrets redacted.
     Config(Output),
@@ -66,11 +66,16 @@ pub struct Seed {
 pub enum Outbox {
     /// Start all lanes anew after the database has become another one (failover, restore): what is still in the outbox is sent again.
     Rebase(Output),
+    /// List the events that Kafka refused and those held back behind them, with their reasons.
+    Parked(Output),
+    /// Have everything that is parked sent again, in order, once what the reasons name is put right.
+    RetryParked(Output),
 }
 
 #[derive(Debug, Args)]
 pub struct Health {
-    /// Where to ask; the readiness of the admin port if not given.
+    /// Where to ask, as in http://127.0.0.1:15003/readyz for a relay. If not given, the port of PAYFLEET_PROCESS__ADMIN_LISTEN is asked,
+    /// and without it 15002: the ingress's, and that of the whole fleet in one process.
     #[arg(long)]
     pub url: Option<String>,
 }

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::processes::INGRESS;
 use super::settings::Settings;
 
 const LIMIT: Duration = Duration::from_secs(2);
@@ -14,10 +15,11 @@ pub enum Error {
     NotReady(String),
 }
 
-/// Asks the admin port of this container's process whether it is ready.
+/// Asks the admin port of this container's process, or the ingress's usual one, whether it is ready.
 pub async fn health(settings: &Settings, url: Option<String>) -> Result<(), Error> {
     // It listens on all addresses or on this one.
-    let port = settings.process.admin_listen.rsplit(':').next().filter(|port| !port.is_empty()).unwrap_or("15002");
+    let chosen = settings.process.admin_listen.rsplit(':').next().filter(|port| !port.is_empty());
+    let port = chosen.map_or_else(|| INGRESS.admin_port.to_string(), str::to_owned);
     let url = url.unwrap_or_else(|| format!("http://127.0.0.1:{port}/readyz"));
     let ask = async {
         let client = reqwest::Client::builder().timeout(LIMIT).no_proxy().build()?;

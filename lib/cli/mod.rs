@@ -7,6 +7,7 @@ mod health;
 mod load;
 pub mod migrate;
 pub mod output;
+mod parked;
 pub mod processes;
 pub mod routes;
 mod seed;
@@ -31,6 +32,8 @@ enum Error {
     Seed(#[from] seed::Error),
     #[error(transparent)]
     Health(#[from] health::Error),
+    #[error(transparent)]
+    Parked(#[from] parked::Error),
     #[error(transparent)]
     Servers(#[from] dev::servers::Error),
     #[error(transparent)]
@@ -83,6 +86,10 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
             }
         }
         Command::Outbox(Outbox::Rebase(output)) => runtime.block_on(migrate::rebase(&settings.migrate))?.show(output),
+        Command::Outbox(Outbox::Parked(output)) => runtime.block_on(parked::list(&settings.postgres))?.show(output),
+        Command::Outbox(Outbox::RetryParked(output)) => {
+            runtime.block_on(parked::retry(&settings.postgres))?.show(output)
+        }
         Command::Health(asked) => runtime.block_on(health::health(settings, asked.url))?,
         Command::Dev(_) => unreachable!("runs without these settings"),
     }

@@ -12,27 +12,49 @@ log=.dev/prepare.log
 say() { printf '%s\n' "$*" >&2; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
-have_postgres() {
-    local initdb
-    initdb=$({ ls -d /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb; command -v initdb; } 2>/dev/null | sort -V | tail -1)
-    [ -n "$initdb" ] && [ "$("$initdb" --version | sed 's/.* \([0-9]*\).*/\1/')" -ge 15 ]
+# The oldest of each that will do; Cargo.toml says it of Rust.
+postgres_needed=15
+java_needed=17
+rust_needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
+
+# What is there, "none" if nothing is.
+postgres_version() {
+    local initdb version=
+    initdb=$({ ls -d /usr/lib/postgresql/*/bin/initdb /usr/pgsql-*/bin/initdb; command -v initdb; } 2>/dev/null | sort -V | tail -1) || true
+    [ -z "$initdb" ] || version=$("$initdb" --version 2>/dev/null | sed -n 's/^[^0-9]*\([0-9]*\).*/\1/p') || true
+    printf '%s\n' "${version:-none}"
 }
 
-have_java() {
-    have java && [ "$(java -version 2>&1 | sed -n '1s/[^"]*"\([0-9]*\).*/\1/p')" -ge 17 ]
+java_version() {
+    local version
+    version=$(java -version 2>&1 | sed -n 's/.* version "\([0-9]*\).*/\1/p') || true
+    printf '%s\n' "${version:-none}"
 }
+
+rust_version() {
+    local version
+    version=$(cargo --version 2>/dev/null | sed -n 's/^cargo \([0-9.]*\).*/\1/p') || true
+    printf '%s\n' "${version:-none}"
+}
+
+at_least() { # NEEDED FOUND
+    [ "$2" != none ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -1)" = "$1" ]
+}
+
+have_postgres() { at_least $postgres_needed "$(postgres_version)"; }
+have_java() { at_least $java_needed "$(java_version)"; }
 
 # Name of what is missing | Debian's packages for it | Fedora's
 missing=()
 need() { missing+=("$1|$2|$3"); }
 { have cc && have make && have pkg-config; } || need "a C toolchain" "build-essential pkg-config" "gcc make pkgconf"
 pkg-config --exists zlib 2>/dev/null || need "zlib's headers" "zlib1g-dev" "zlib-devel"
-have_postgres || need "PostgreSQL 15 or newer" "postgresql" "postgresql-server"
+have_postgres || need "PostgreSQL $postgres_needed or newer" "postgresql" "postgresql-server"
 have redis-server || need "Redis" "redis-server" "redis"
 have openssl || need "openssl" "openssl" "openssl"
 have curl || need "curl" "curl" "curl"
 if [ "${1:-}" = tests ]; then
-    have_java || need "a JDK of version 17 or newer" "default-jdk-headless" "java-21-openjdk-headless"
+    have_java || need "a JDK of version $java_needed or newer" "default-jdk-headless" "java-21-openjdk-headless"
     have mvn || need "Maven" "maven" "maven"
     python3 -c 'import venv, ensurepip' 2>/dev/null || need "Python with venv" "python3-venv" "python3"
 fi
@@ -63,9 +85,19 @@ install_debian() {
     fi
 }
 
+# The packages of an old system may be too old.
+insist() { # NAME NEEDED FOUND PLACE
+    if ! at_least "$2" "$3"; then
+        say "payfleet needs $1 $2 or newer; found here: $3. See $4, then run this again."
+        exit 1
+    fi
+}
+
 if [ ${#missing[@]} -gt 0 ]; then
     if have apt-get && { [ "$(id -u)" = 0 ] || { have sudo && { sudo -n true 2>/dev/null || [ -t 0 ]; }; }; }; then
         install_debian
+        insist PostgreSQL $postgres_needed "$(postgres_version)" https://www.postgresql.org/download
+        [ "${1:-}" != tests ] || insist "a JDK of version" $java_needed "$(java_version)" https://adoptium.net
     else
         say "payfleet needs: $(printf '%s\n' "${missing[@]}" | cut -d'|' -f1 | paste -sd, | sed 's/,/, /g')"
         say "  Debian, Ubuntu:  sudo apt-get install -y --no-install-recommends $(packages_of 2)"
@@ -75,10 +107,7 @@ if [ ${#missing[@]} -gt 0 ]; then
     fi
 fi
 
-if ! have cargo; then
-    say "payfleet needs Rust 1.95 or newer: see https://rustup.rs, then run this again."
-    exit 1
-fi
+insist Rust "$rust_needed" "$(rust_version)" https://rustup.rs
 
 # Test runner and dependency checker come ready-made: building them takes minutes.
 if [ "${1:-}" = tests ] && ! [ -e .dev/venv/ready-1 ]; then

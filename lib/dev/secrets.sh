@@ -2,13 +2,19 @@
 # Makes the secrets of a development fleet in the directory named, each unless it is there. For `payfleet dev` and `make deploy`;
 # whoever runs payfleet for real brings secrets of their own.
 set -eu
+command -v openssl >/dev/null || { echo "secrets are made with openssl, which was not found: install it, then run this again." >&2; exit 1; }
 umask 077
 mkdir -p "$1"
 cd "$1"
 
-# Whole or not at all: a file that was begun is not taken for a secret.
+# Whole or not at all: a file that was begun is not taken for a secret. Nor is a prefix alone: within another command's words the
+# failure of openssl would go unseen.
 secret() { # NAME ENCODING PREFIX: the prefix and 32 random bytes
-    [ -s "$1" ] || { printf '%s%s' "${3-}" "$(openssl rand "-$2" 32)" >"$1.new" && mv "$1.new" "$1"; }
+    [ -s "$1" ] || {
+        random=$(openssl rand "-$2" 32)
+        printf '%s%s' "${3-}" "$random" >"$1.new"
+        mv "$1.new" "$1"
+    }
 }
 
 secret sealing_keys base64 "dev:"

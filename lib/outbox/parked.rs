@@ -10,8 +10,9 @@
 
 use std::time::Duration;
 
+use serde::Serialize;
 use sqlx::Connection;
-use sqlx::postgres::{PgConnection, PgPool};
+use sqlx::postgres::{PgConnection, PgExecutor, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -45,7 +46,7 @@ pub struct Parking {
 }
 
 /// A parked row as an operator sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize)]
 pub struct Parked {
     pub id: i64,
     pub lane: i16,
@@ -54,7 +55,10 @@ pub struct Parked {
     pub topic: String,
     pub reason: String,
     pub bytes: i32,
+    #[serde(with = "time::serde::rfc3339")]
     pub parked_at: OffsetDateTime,
+    /// None: a person says when.
+    #[serde(with = "time::serde::rfc3339::option")]
     pub retry_at: Option<OffsetDateTime>,
 }
 
@@ -202,7 +206,7 @@ pub async fn settle(connection: &mut PgConnection, held: Held, resent: &Resent) 
 }
 
 /// For operators: parked rows after `after` in the order of their ids.
-pub async fn list(pool: &PgPool, after: i64, limit: i64) -> Result<Vec<Parked>, sqlx::Error> {
+pub async fn list(database: impl PgExecutor<'_>, after: i64, limit: i64) -> Result<Vec<Parked>, sqlx::Error> {
     sqlx::query_as!(
         Parked,
         r#"SELECT id, lane, aggregate, seq, topic, reason, octet_length(payload) AS "bytes!", parked_at, retry_at
@@ -210,7 +214,7 @@ pub async fn list(pool: &PgPool, after: i64, limit: i64) -> Result<Vec<Parked>, 
         after,
         limit
     )
-    .fetch_all(pool)
+    .fetch_all(database)
     .await
 }
 
@@ -225,6 +229,6 @@ pub async fn retry(pool: &PgPool, pair: &Pair) -> Result<u64, sqlx::Error> {
 }
 
 /// For operators: has everything that is parked sent again.
-pub async fn retry_all(pool: &PgPool) -> Result<u64, sqlx::Error> {
-    Ok(sqlx::query!("UPDATE parked SET retry_at = clock_timestamp()").execute(pool).await?.rows_affected())
+pub async fn retry_all(database: impl PgExecutor<'_>) -> Result<u64, sqlx::Error> {
+    Ok(sqlx::query!("UPDATE parked SET retry_at = clock_timestamp()").execute(database).await?.rows_affected())
 }

@@ -6,7 +6,10 @@ use sqlx::postgres::PgPool;
 
 use super::{Error, Need, Process, Shell, edges};
 use crate::dead_letters::DeadLetters;
+use crate::domain::event::{CALLBACKS, commands_of};
+use crate::domain::status::Status;
 use crate::gateway::Gateways;
+use crate::kafka;
 use crate::kafka::consumer::Graveyard;
 use crate::outbox::doorbell::Doorbell;
 use crate::routing::Routing;
@@ -66,6 +69,7 @@ fn start_stages(
 ) {
     let (settings, life) = (shell.settings.clone(), &shell.life);
     let names: Vec<&'static str> = gateways.iter().map(|gateway| gateway.name()).collect();
+    show_zeros(&settings.kafka, &names);
     let (attempts, stop, dead) = (Attempts::new(settlement.clone()), life.stop.clone(), graveyard.clone());
     let (worker, kafka) = (settings.worker.clone(), settings.kafka.clone());
     life.spawn("worker", async move { worker::run(&worker, &kafka, &names, attempts, dead, stop).await });
@@ -79,4 +83,37 @@ fn start_stages(
         reconciler::run(&reconciler, &postgres, pool, settlement, stop).await;
         Ok::<(), std::convert::Infallible>(())
     });
+}
+
+/// Tells what nobody hopes to see as 0 from the start: to Prometheus a counter that first appears at 1 has not increased, so the first
+/// dead letter and the first payment in review would go unnoticed.
+fn show_zeros(kafka: &kafka::Settings, gateways: &[&'static str]) {
+    for topic in gateways.iter().map(|gateway| commands_of(gateway)).chain([CALLBACKS.to_owned()]) {
+        metrics::counter!("payfleet_dead_letters_total", "topic" => kafka.topic(&topic)).increment(0);
+    }
+    let to = Status::Review.as_str();
+    for from in Status::ALL.into_iter().filter(|from| from.may_become(Status::Review)) {
+        metrics::counter!("payfleet_settlement_steps_total", "from" => from.as_str(), "to" => to).increment(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use metrics_exporter_prometheus::PrometheusBuilder;
+
+    use super::*;
+
+    #[test]
+    fn what_nobody_hopes_to_see_is_told_before_it_happens() {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        metrics::with_local_recorder(&recorder, || show_zeros(&kafka::Settings::default(), &["bank"]));
+        let told = recorder.handle().render();
+        for line in [
+            r#"payfleet_dead_letters_total{topic="payments.commands.bank"} 0"#,
+            r#"payfleet_dead_letters_total{topic="payments.callbacks"} 0"#,
+            r#"payfleet_settlement_steps_total{from="unknown",to="review"} 0"#,
+        ] {
+            assert!(told.lines().any(|told| told == line), "{line} is missing in {told}");
+        }
+    }
 }

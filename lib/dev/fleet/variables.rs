@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::cli::settings::Settings;
-use crate::service::config::{self, Faults};
+use crate::cli::settings::{Env, Settings};
+use crate::service::config::{self, Fault, Faults};
 
 #[derive(Clone, Debug)]
 pub struct Variables {
@@ -59,7 +59,16 @@ impl Variables {
         all
     }
 
+    /// Refuses production: this fleet has users whose keys everybody knows, and believes a simulator.
     pub fn load(&self) -> Result<Settings, Faults> {
-        Ok(config::load_from(self.all())?.settings)
+        let settings: Settings = config::load_from(self.all())?.settings;
+        if settings.env == Env::Production {
+            return Err(Faults(vec![Fault::between(
+                "env",
+                "it is production, or empty, and this fleet is for trying things out: everybody knows its users' keys",
+                "unset it; in production each process is run by itself",
+            )]));
+        }
+        Ok(settings)
     }
 }

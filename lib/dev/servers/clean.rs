@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
 use rustix::process::Signal;
 
-use super::supervised::stop_orphan;
+use super::supervised::{stop_by_environment, stop_orphan};
 use super::{Directory, Error, postgres};
+use crate::service::instance::Instance;
 
 /// What each kind of run may have left, and the signal that ends it politely.
 const LEFT: [(&str, Signal); 4] =
@@ -19,6 +21,7 @@ pub async fn clean(home: &Path) -> Result<(), Error> {
             continue;
         }
         let directory = Directory::take(&path)?;
+        stop_processes(directory.path()).await;
         for (name, polite) in LEFT {
             stop_orphan(name, directory.path(), polite).await;
         }
@@ -26,4 +29,14 @@ pub async fn clean(home: &Path) -> Result<(), Error> {
         std::fs::remove_dir_all(&path).map_err(Error::io(&path))?;
     }
     Ok(())
+}
+
+/// Ends processes of a fleet that were started one by one and announced themselves there. Their ids may be strangers' by now, so each
+/// must have been told to announce itself there.
+async fn stop_processes(directory: &Path) {
+    let run = directory.join("run");
+    let told = format!("PAYFLEET_PROCESS__RUN_DIR={}", run.display());
+    let announced = std::fs::read_dir(&run).into_iter().flatten().flatten();
+    let alive: Vec<Instance> = announced.filter_map(|entry| Instance::read(&entry.path())).collect();
+    join_all(alive.iter().map(|instance| stop_by_environment(instance.pid.cast_signed(), &told, Signal::TERM))).await;
 }

@@ -175,6 +175,16 @@ pub async fn stop_by_command_line(pid: i32, word: &str, polite: Signal) {
     }
 }
 
+/// Ends a process that is known by its id and by a variable of its environment, as `NAME=value`.
+pub async fn stop_by_environment(pid: i32, variable: &str, polite: Signal) {
+    let environment = std::fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    if environment.split(|byte| *byte == 0).any(|given| given == variable.as_bytes())
+        && let Some(record) = Record::of(pid)
+    {
+        end_stranger(&record, polite).await;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -206,6 +216,22 @@ mod tests {
         stop_orphan("redis", &place, Signal::TERM).await;
         assert!(!recorded.is_alive() && !record.exists());
         orphan.stop().await;
+        std::fs::remove_dir_all(&place).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_process_is_ended_by_its_environment_and_one_with_another_is_not() {
+        let place = directory("environment");
+        let mut command = endless();
+        command.env("PAYFLEET_PROCESS__RUN_DIR", "/somewhere");
+        let process = Supervised::start("relay", &place, command, Signal::TERM).unwrap();
+        let pid = process.pid().unwrap().cast_signed();
+        let started = Record::of(pid).unwrap();
+        stop_by_environment(pid, "PAYFLEET_PROCESS__RUN_DIR=/some", Signal::TERM).await;
+        assert!(started.is_alive(), "it was ended although another one was meant");
+        stop_by_environment(pid, "PAYFLEET_PROCESS__RUN_DIR=/somewhere", Signal::TERM).await;
+        assert!(!started.is_alive());
+        process.stop().await;
         std::fs::remove_dir_all(&place).unwrap();
     }
 

@@ -195,7 +195,7 @@ impl Judge {
         }
         self.complete.under_way += parked;
         if parked > 0 && rest == Rest::AtRest {
-            self.complete.gap(format!("{parked} events are parked: see `payfleet parked`"));
+            self.complete.gap(format!("{parked} events are parked: see `payfleet outbox parked`"));
         }
         for (reason, events) in gone {
             self.complete.gap(format!("{reason}: {events} events cannot be looked for"));

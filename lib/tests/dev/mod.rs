@@ -1,6 +1,7 @@
 //! Guarantees of `payfleet dev`, which is what `make run` runs: the whole fleet in one process, on servers of its own.
 
 mod killed;
+mod production;
 mod readme;
 
 use std::path::{Path, PathBuf};
@@ -27,10 +28,16 @@ struct Dev {
 impl Dev {
     /// Starts it on nothing: what an earlier run of the test left is removed before.
     async fn begin(test: &str, settings: &[(&'static str, String)]) -> Self {
-        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev").join(test);
-        let mut dev = Self { home, settings: settings.to_vec(), child: None };
-        dev.clean().await;
+        let mut dev = Self::on_nothing(test, settings).await;
         dev.start().await;
+        dev
+    }
+
+    /// Not started yet.
+    async fn on_nothing(test: &str, settings: &[(&'static str, String)]) -> Self {
+        let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("dev").join(test);
+        let dev = Self { home, settings: settings.to_vec(), child: None };
+        dev.clean().await;
         dev
     }
 

@@ -3,4 +3,5 @@
 mod checkpoints;
 mod deltas;
 mod doorbell;
+mod parked;
 mod ring;

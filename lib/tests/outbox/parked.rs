@@ -1,0 +1,74 @@
+//! Guarantees about what an operator does with parked events, by the program as it is shipped.
+
+use std::process::Output;
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+use uuid::Uuid;
+
+use crate::harness::Database;
+
+async fn outbox(postgres: &str, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_payfleet"));
+    command.env_clear().env("PAYFLEET_POSTGRES__URL", postgres).arg("outbox").args(arguments);
+    command.output().await.unwrap()
+}
+
+/// What it says on standard output, once it has done what it was asked for.
+async fn done(database: &Database, arguments: &[&str]) -> String {
+    let done = outbox(&database.url, arguments).await;
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    String::from_utf8(done.stdout).unwrap()
+}
+
+async fn answer(database: &Database, arguments: &[&str]) -> Value {
+    serde_json::from_str(&done(database, arguments).await).unwrap()
+}
+
+#[tokio::test]
+async fn parked_events_are_listed_with_their_reasons_and_sent_again_when_a_person_says_so() {
+    let database = Database::new().await;
+    assert_eq!(answer(&database, &["parked", "--json"]).await, json!([]));
+    assert_eq!(done(&database, &["parked"]).await, "nothing is parked\n");
+    let aggregate = Uuid::now_v7();
+    // More than a page.
+    sqlx::query(
+        "INSERT INTO parked (id, lane, aggregate, seq, topic, type, payload, at, reason)
+         SELECT n, 3, $1, n, 'payments.events', 't', 'four', clock_timestamp(), 'too large' FROM generate_series(1, 1500) n",
+    )
+    .bind(aggregate)
+    .execute(&database.app)
+    .await
+    .unwrap();
+
+    let listed = answer(&database, &["parked", "--json"]).await;
+    let rows = listed.as_array().unwrap();
+    assert_eq!(rows.iter().map(|row| row["id"].as_i64().unwrap()).collect::<Vec<_>>(), (1..=1500).collect::<Vec<_>>());
+    let first = &rows[0];
+    assert_eq!((&first["aggregate"], &first["topic"]), (&json!(aggregate), &json!("payments.events")));
+    assert_eq!((&first["reason"], &first["bytes"], &first["retry_at"]), (&json!("too large"), &json!(4), &Value::Null));
+    let table = done(&database, &["parked"]).await;
+    let lines: Vec<&str> = table.lines().collect();
+    assert_eq!(lines.len(), 1501);
+    let column = lines[0].find("reason").unwrap();
+    assert!(lines[1..].iter().all(|line| line[column..] == *"too large" && line.contains("when told")), "{table}");
+
+    assert_eq!(answer(&database, &["retry-parked", "--json"]).await, json!({ "rows": 1500 }));
+    let due: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE retry_at <= clock_timestamp()")
+        .fetch_one(&database.app)
+        .await
+        .unwrap();
+    assert_eq!(due, 1500);
+    assert!(answer(&database, &["parked", "--json"]).await[0]["retry_at"].is_string());
+    assert_eq!(done(&database, &["retry-parked"]).await, "rows to be sent again  1500\n");
+}
+
+#[tokio::test]
+async fn without_postgresql_both_fail_and_say_why() {
+    for command in ["parked", "retry-parked"] {
+        let failed = outbox("postgres://payfleet_app@127.0.0.1:1/payfleet", &[command]).await;
+        let told = String::from_utf8_lossy(&failed.stderr);
+        assert_eq!(failed.status.code(), Some(1), "{told}");
+        assert!(told.starts_with("payfleet: PostgreSQL cannot be used: "), "{told}");
+    }
+}
