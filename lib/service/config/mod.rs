@@ -62,7 +62,8 @@ pub fn load_from<T: Settings>(variables: impl IntoIterator<Item = (String, Strin
     if !faults.is_empty() {
         return Err(Faults(faults));
     }
-    let whole = Value::new(None, ValueKind::Table(given.iter().fold(Map::new(), merged)));
+    let base = given.iter().fold(Map::new(), |table, one| with_neighbours(table, one, &defaults));
+    let whole = Value::new(None, ValueKind::Table(given.iter().fold(base, merged)));
     let settings: T = whole.try_deserialize().map_err(|error| Faults(vec![fault::whole(&error)]))?;
     let faults = settings.check();
     if !faults.is_empty() {
@@ -72,7 +73,7 @@ pub fn load_from<T: Settings>(variables: impl IntoIterator<Item = (String, Strin
 }
 
 fn fault_of<T: Settings>(one: &Given, defaults: &serde_json::Value) -> Option<Fault> {
-    let alone = Value::new(None, ValueKind::Table(merged(Map::new(), one)));
+    let alone = Value::new(None, ValueKind::Table(merged(with_neighbours(Map::new(), one, defaults), one)));
     let error = alone.try_deserialize::<T>().err()?;
     if let Some(known_here) = given::unknown(&one.path, defaults) {
         return Some(fault::unknown(one, &known_here));
@@ -100,6 +101,17 @@ fn is_secret<T: Settings>(path: &[String]) -> bool {
 
 fn merged(mut table: Map<String, Value>, one: &Given) -> Map<String, Value> {
     insert(&mut table, &one.path, one.value.clone());
+    table
+}
+
+/// The defaults of the numbers and switches beside it: a group that is only good as a whole, such as a quota, can be given in part.
+fn with_neighbours(mut table: Map<String, Value>, one: &Given, defaults: &serde_json::Value) -> Map<String, Value> {
+    let Some((_, group)) = one.path.split_last() else { return table };
+    let neighbours = given::at(group, defaults).and_then(serde_json::Value::as_object).into_iter().flatten();
+    for (key, default) in neighbours.filter(|(_, default)| default.is_number() || default.is_boolean()) {
+        let path = [group, std::slice::from_ref(key)].concat();
+        insert(&mut table, &path, Value::new(None, default.to_string()));
+    }
     table
 }
 

@@ -12,6 +12,15 @@ struct Part {
     hosts: Vec<String>,
     url: String,
     customer: Customer,
+    quota: Quota,
+}
+
+/// Only good as a whole.
+#[derive(Debug, Serialize, Deserialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+struct Quota {
+    per_second: u32,
+    burst: u32,
 }
 
 #[derive(Debug, Serialize, Deserialize, PartialEq)]
@@ -23,7 +32,8 @@ enum Customer {
 
 impl Default for Part {
     fn default() -> Self {
-        Self { lease_ms: 5_000, hosts: vec!["a".into()], url: String::new(), customer: Customer::Page }
+        let quota = Quota { per_second: 20, burst: 100 };
+        Self { lease_ms: 5_000, hosts: vec!["a".into()], url: String::new(), customer: Customer::Page, quota }
     }
 }
 
@@ -75,6 +85,16 @@ fn environment_beats_file_beats_default() {
     assert_eq!(origin("PAYFLEET_RELAY__LEASE_MS"), Origin::Environment("PAYFLEET_RELAY__LEASE_MS".into()));
     assert_eq!(origin("PAYFLEET_RELAY__URL"), Origin::File(toml));
     assert_eq!(origin("PAYFLEET_RELAY__CUSTOMER"), Origin::Default);
+}
+
+#[test]
+fn of_a_group_that_is_only_good_as_a_whole_a_part_can_be_given() {
+    let loaded = load(&[("PAYFLEET_RELAY__QUOTA__BURST", "7")]).unwrap();
+    assert_eq!(loaded.settings.relay.quota, Quota { per_second: 20, burst: 7 });
+    let both = load(&[("PAYFLEET_RELAY__QUOTA__BURST", "7"), ("PAYFLEET_RELAY__QUOTA__PER_SECOND", "3")]).unwrap();
+    assert_eq!(both.settings.relay.quota, Quota { per_second: 3, burst: 7 });
+    let faults = load(&[("PAYFLEET_RELAY__QUOTA__BURST", "many")]).unwrap_err().to_string();
+    assert!(faults.contains("PAYFLEET_RELAY__QUOTA__BURST"), "{faults}");
 }
 
 #[test]
