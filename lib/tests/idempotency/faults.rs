@@ -129,7 +129,10 @@ async fn insist(api: &api::Api, customer: &Customer, key: &str) -> Answer {
     .await
 }
 
-/// Ends the session of every statement of acceptance that it sees under way, until `done`. Counts them.
+/// After a kill, statements are left in peace for so long: were each of them killed, none would ever end.
+const PEACE: Duration = Duration::from_millis(50);
+
+/// Ends the sessions of all statements of acceptance that it sees under way, again and again until `done`. Counts them.
 async fn kill_sessions(pool: sqlx::PgPool, killed: Arc<AtomicI64>, done: CancellationToken) {
     let mut pause = tokio::time::interval(Duration::from_millis(1));
     while !done.is_cancelled() {
@@ -141,6 +144,9 @@ async fn kill_sessions(pool: sqlx::PgPool, killed: Arc<AtomicI64>, done: Cancell
         .await
         .unwrap();
         killed.fetch_add(seen, Ordering::SeqCst);
+        if seen > 0 {
+            pause.reset_after(PEACE);
+        }
         pause.tick().await;
     }
 }
