@@ -3,6 +3,7 @@
 //! ```text
 //! refused alone ──▶ parked ──later rows of the pair──▶ parked behind it
 //!                      └── retry_at reached ──▶ sent again in order by the lane's owner ──▶ gone, and with the last row the pair
+//!                                                     └── some of them ──▶ the rest is due at once
 //! ```
 //!
 //! If it dies here: rows are parked in the commit of the checkpoint that passes them, and deleted in one commit after they were
@@ -190,6 +191,15 @@ pub async fn settle(connection: &mut PgConnection, held: Held, resent: &Resent) 
             resent.pair.topic,
             reason,
             retry_in_ms
+        )
+        .execute(&mut *settling)
+        .await?;
+    } else {
+        // With the first of them goes the only one that said when: whoever comes next has to find the others.
+        sqlx::query!(
+            "UPDATE parked SET retry_at = clock_timestamp() WHERE aggregate = $1 AND topic = $2 AND retry_at IS NULL",
+            resent.pair.aggregate,
+            resent.pair.topic
         )
         .execute(&mut *settling)
         .await?;

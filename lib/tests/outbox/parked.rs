@@ -1,7 +1,10 @@
-//! Guarantees about what an operator does with parked events, by the program as it is shipped.
+//! Guarantees about parked events, and about what an operator does with them, by the program as it is shipped.
 
 use std::process::Output;
+use std::time::Duration;
 
+use payfleet::outbox::lanes;
+use payfleet::outbox::parked::{self, Pair, Pending, Resent};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
@@ -71,4 +74,31 @@ async fn without_postgresql_both_fail_and_say_why() {
         assert_eq!(failed.status.code(), Some(1), "{told}");
         assert!(told.starts_with("payfleet: PostgreSQL cannot be used: "), "{told}");
     }
+}
+
+/// The first of them stood there because its topic was missing, the others behind it; then the lane's owner was stopped half-way.
+#[tokio::test]
+async fn what_is_left_of_a_pair_that_was_sent_again_in_part_is_due_for_the_next_owner() {
+    let database = Database::new().await;
+    let mut connection = database.settings().connect("test").await.unwrap();
+    let held = lanes::claim(&mut connection, Uuid::now_v7(), 16, Duration::from_secs(5)).await.unwrap()[3];
+    let pair = Pair { aggregate: Uuid::now_v7(), topic: "payments.events".into() };
+    sqlx::query(
+        "INSERT INTO parked (id, lane, aggregate, seq, topic, type, payload, at, reason, retry_at)
+         SELECT n, $1, $2, n, $3, 't', 'four', clock_timestamp(), 'no topic', CASE n WHEN 1 THEN clock_timestamp() END
+         FROM generate_series(1, 3) n",
+    )
+    .bind(held.lane)
+    .bind(pair.aggregate)
+    .bind(&pair.topic)
+    .execute(&database.app)
+    .await
+    .unwrap();
+    let half_way = Resent { pair: pair.clone(), delivered: vec![1], refused: None };
+    assert_eq!(parked::settle(&mut connection, held, &half_way).await.unwrap(), Pending::More);
+    assert_eq!(parked::due(&mut connection, &[held.lane]).await.unwrap(), [(held.lane, pair.clone())]);
+
+    let refused = Resent { delivered: vec![2], refused: Some(("too large".into(), None)), ..half_way };
+    assert_eq!(parked::settle(&mut connection, held, &refused).await.unwrap(), Pending::More);
+    assert!(parked::due(&mut connection, &[held.lane]).await.unwrap().is_empty(), "a person says when");
 }
