@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::Drain;
@@ -73,7 +74,9 @@ impl Drain {
 
     /// Takes in what the tasks came back with.
     pub(super) async fn take_in_errands(&mut self) -> Result<(), Error> {
-        while self.errands.try_join_next().is_some() {}
+        while let Some(ended) = self.errands.try_join_next() {
+            pass_on_a_panic(ended);
+        }
         while let Ok(done) = self.done.1.try_recv() {
             let number = done.singly.lane;
             if self.lanes.get(&number).is_none_or(|lane| lane.held.epoch != done.epoch) {
@@ -181,5 +184,39 @@ impl Drain {
             self.send_out(number, Errand::Replay(pair), rows, Vec::new(), OnRefusal::Stop);
         }
         Ok(())
+    }
+}
+
+/// The lane of a task that has panicked would wait for it for ever, under a lease that is kept: the panic is the relay's.
+fn pass_on_a_panic(ended: Result<(), JoinError>) {
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    async fn failing() {
+        panic!("an errand has failed");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "an errand has failed")]
+    async fn a_panic_of_an_errand_is_not_thrown_away() {
+        let mut errands = JoinSet::new();
+        errands.spawn(failing());
+        pass_on_a_panic(errands.join_next().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_errand_that_was_called_back_is_no_panic() {
+        let mut errands = JoinSet::new();
+        errands.spawn(std::future::pending());
+        errands.abort_all();
+        pass_on_a_panic(errands.join_next().await.unwrap());
     }
 }
