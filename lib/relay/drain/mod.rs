@@ -58,6 +58,7 @@ pub struct Drain {
     polled_at: Option<Instant>,
     pause: Duration,
     checkpointed_at: Instant,
+    has_stored: bool,
     replays_asked_at: Instant,
     measured_at: Instant,
 }
@@ -90,9 +91,15 @@ impl Drain {
             row_bytes: 0,
             polled_at: None,
             checkpointed_at: now,
+            has_stored: false,
             replays_asked_at: now,
             measured_at: now,
         }
+    }
+
+    /// Was any progress stored?
+    pub fn has_stored(&self) -> bool {
+        self.has_stored
     }
 
     /// Drains until `stop`, then hands the lanes over. An error means that everything in memory is void.

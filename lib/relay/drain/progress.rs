@@ -74,6 +74,7 @@ impl Drain {
         }
         let ours =
             parked::append_and_park(&mut self.session.writing, self.session.history, &progress, &parkings).await?;
+        self.has_stored |= !ours.is_empty();
         metrics::counter!("payfleet_relay_checkpoints_total").increment(ours.len() as u64);
         for parking in parkings.iter().filter(|parking| ours.contains(&parking.lane)) {
             let (aggregate, topic, reason) = (parking.row.aggregate, &parking.row.topic, &parking.reason);
