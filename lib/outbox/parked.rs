@@ -75,6 +75,7 @@ pub async fn append_and_park(
         return checkpoint::append(connection, history, progress).await;
     }
     let mut parking = connection.begin().await?;
+    hold_briefly(&mut parking).await?;
     let ours = checkpoint::append(&mut parking, history, progress).await?;
     for set_aside in parkings.iter().filter(|set_aside| ours.contains(&set_aside.lane)) {
         let row = &set_aside.row;
@@ -97,6 +98,12 @@ pub async fn append_and_park(
     }
     parking.commit().await?;
     Ok(ours)
+}
+
+/// A relay that is frozen inside the transaction keeps its lanes from whoever is to take them.
+async fn hold_briefly(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '1s'").execute(transaction).await?;
+    Ok(())
 }
 
 /// The pairs of these lanes that are held back.
@@ -173,6 +180,7 @@ pub enum Pending {
 /// Deletes what was delivered, if the lane is still ours.
 pub async fn settle(connection: &mut PgConnection, held: Held, resent: &Resent) -> Result<Pending, sqlx::Error> {
     let mut settling = connection.begin().await?;
+    hold_briefly(&mut settling).await?;
     let ours =
         sqlx::query_scalar!("SELECT lane FROM lanes WHERE lane = $1 AND epoch = $2 FOR SHARE", held.lane, held.epoch)
             .fetch_optional(&mut *settling)
