@@ -11,6 +11,7 @@ use crate::outbox::delta::Row;
 use crate::outbox::parked::{self, Pair, Pending, Resent};
 use crate::outbox::position::{Position, Span};
 use crate::outbox::snapshot::Snapshot;
+use crate::postgres::within;
 use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::poison::{self, OnRefusal, Singly};
@@ -123,7 +124,7 @@ impl Drain {
         if !resent.delivered.is_empty() {
             self.closed.open(&resent.pair.topic);
         }
-        let pending = parked::settle(&mut self.session.writing, lane.held, &resent).await?;
+        let pending = within(self.session.limit, parked::settle(&mut self.session.writing, lane.held, &resent)).await?;
         match pending {
             Pending::NotOurs => {
                 self.lose(singly.lane);
@@ -148,7 +149,8 @@ impl Drain {
         self.closed.close(topic, Instant::now());
         self.lanes.values_mut().for_each(|lane| lane.replays.retain(|pair| pair.topic != topic));
         let lanes: Vec<i16> = self.lanes.keys().copied().collect();
-        parked::put_off(&mut self.session.writing, &lanes, topic, TOPIC_RETRY).await?;
+        let putting_off = parked::put_off(&mut self.session.writing, &lanes, topic, TOPIC_RETRY);
+        within(self.session.limit, putting_off).await?;
         Ok(())
     }
 
@@ -160,7 +162,8 @@ impl Drain {
             let lanes: Vec<i16> =
                 self.lanes.values().filter(|lane| !lane.parked.is_empty()).map(|lane| lane.held.lane).collect();
             if !lanes.is_empty() {
-                for (number, pair) in parked::due(&mut self.session.writing, &lanes).await? {
+                let asking = parked::due(&mut self.session.writing, &lanes);
+                for (number, pair) in within(self.session.limit, asking).await? {
                     // One pair asks for all of a topic that is closed.
                     let asked = |lane: &Lane| lane.replays.iter().any(|other| other.topic == pair.topic);
                     if self.closed.has(&pair.topic) && self.lanes.values().any(asked) {
@@ -180,7 +183,8 @@ impl Drain {
             .filter_map(|lane| Some((lane.held.lane, lane.replays.front()?.clone())))
             .collect();
         for (number, pair) in ready {
-            let rows = parked::rows_of(&mut self.session.reading, &pair, REPLAY).await?;
+            let reading = parked::rows_of(&mut self.session.reading, &pair, REPLAY);
+            let rows = within(self.session.limit, reading).await?;
             self.send_out(number, Errand::Replay(pair), rows, Vec::new(), OnRefusal::Stop);
         }
         Ok(())

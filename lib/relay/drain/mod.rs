@@ -32,6 +32,7 @@ use super::session::Session;
 use super::{Error, Settings};
 use crate::kafka;
 use crate::outbox::delta;
+use crate::postgres::within;
 use crate::service::failpoint::{self, Window};
 use errands::Done;
 
@@ -127,7 +128,7 @@ impl Drain {
             let begun = Instant::now();
             let (pipeline, session) = (&mut self.pipeline, &mut self.session);
             // The statement is on its way before the producer is fed: server and relay work at the same time.
-            let reading = delta::read(&mut session.reading, &spans);
+            let reading = within(session.limit, delta::read(&mut session.reading, &spans));
             let feeding = async { pipeline.as_mut().map(Pipeline::pump) };
             let (delta, pumped) = tokio::join!(reading, feeding);
             let handed_over = self.pumped_to(pumped);
