@@ -3,8 +3,8 @@
 use std::process::Output;
 use std::time::Duration;
 
-use payfleet::outbox::lanes;
-use payfleet::outbox::parked::{self, Pair, Pending, Resent};
+use payfleet::outbox::lanes::{self, Held};
+use payfleet::outbox::parked::{self, Pair, Refused, Resent};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
@@ -94,11 +94,19 @@ async fn what_is_left_of_a_pair_that_was_sent_again_in_part_is_due_for_the_next_
     .execute(&database.app)
     .await
     .unwrap();
-    let half_way = Resent { pair: pair.clone(), delivered: vec![1], refused: None };
-    assert_eq!(parked::settle(&mut connection, held, &half_way).await.unwrap(), Pending::More);
+    let other = Pair { topic: "payments.commands.stripe".into(), ..pair.clone() };
+    let both = vec![pair.clone(), other];
+    let rows = parked::rows_of(&mut connection, &both, 2).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 2]);
+
+    let half_way = Resent { pairs: both, delivered: vec![1], refused: vec![] };
+    assert_eq!(parked::settle(&mut connection, held, &half_way).await.unwrap(), Some(vec![pair.clone()]));
     assert_eq!(parked::due(&mut connection, &[held.lane]).await.unwrap(), [(held.lane, pair.clone())]);
 
-    let refused = Resent { delivered: vec![2], refused: Some(("too large".into(), None)), ..half_way };
-    assert_eq!(parked::settle(&mut connection, held, &refused).await.unwrap(), Pending::More);
+    let refused = Refused { pair: pair.clone(), reason: "too large".into(), retry_in: None };
+    let refused = Resent { delivered: vec![2], refused: vec![refused], ..half_way };
+    assert_eq!(parked::settle(&mut connection, held, &refused).await.unwrap(), Some(vec![pair]));
     assert!(parked::due(&mut connection, &[held.lane]).await.unwrap().is_empty(), "a person says when");
+    let taken = Held { epoch: held.epoch - 1, ..held };
+    assert_eq!(parked::settle(&mut connection, taken, &refused).await.unwrap(), None, "another relay has the lane");
 }
