@@ -119,6 +119,11 @@ impl<R: Receipt> Producer<R> {
         })
     }
 
+    /// Why it has ended, if it has: nothing that it was given will be sent any more, and not all of it may be told.
+    pub fn fatal_error(&self) -> Option<(RDKafkaErrorCode, String)> {
+        self.inner.as_ref()?.client().fatal_error()
+    }
+
     /// Records that were handed over and have no answer yet.
     pub fn in_flight(&self) -> i32 {
         self.inner.as_ref().map_or(0, |producer| producer.in_flight_count())

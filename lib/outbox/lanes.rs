@@ -1,7 +1,8 @@
 //! Who drains which lane: membership of relays, and leases on lanes.
 //!
 //! A relay lives while its heartbeat is younger than the lease *and* the session lives that registered it: that session holds an
-//! advisory lock, so that a killed relay is noticed at once and only a frozen one has to be waited for. Time is the database's.
+//! advisory lock, so that a killed relay is noticed at once and only a frozen one has to be waited for. Time is the database's; a heartbeat
+//! from further ahead than the lease was made before that clock was set back, and says nothing.
 //!
 //! If it dies here: its lock goes with its session, its lanes are taken by the others under new epochs.
 
@@ -85,7 +86,8 @@ pub async fn look(connection: &mut PgConnection, lease: Duration) -> Result<View
     let lease_ms = lease.as_millis() as i64;
     let relays = sqlx::query_scalar!(
         r#"SELECT id AS "id!" FROM connected_relays
-           WHERE beat_at > clock_timestamp() - $1::bigint * interval '1 millisecond'
+           WHERE beat_at BETWEEN clock_timestamp() - $1::bigint * interval '1 millisecond'
+                             AND clock_timestamp() + $1::bigint * interval '1 millisecond'
            ORDER BY started_at, id"#,
         lease_ms
     )

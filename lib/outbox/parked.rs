@@ -3,6 +3,7 @@
 //! ```text
 //! refused alone ──▶ parked ──later rows of the pair──▶ parked behind it
 //!                      └── retry_at reached ──▶ sent again in order by the lane's owner ──▶ gone, and with the last row the pair
+//!                                                     └── some of them ──▶ the rest is due at once
 //! ```
 //!
 //! If it dies here: rows are parked in the commit of the checkpoint that passes them, and deleted in one commit after they were
@@ -74,6 +75,7 @@ pub async fn append_and_park(
         return checkpoint::append(connection, history, progress).await;
     }
     let mut parking = connection.begin().await?;
+    hold_briefly(&mut parking).await?;
     let ours = checkpoint::append(&mut parking, history, progress).await?;
     for set_aside in parkings.iter().filter(|set_aside| ours.contains(&set_aside.lane)) {
         let row = &set_aside.row;
@@ -96,6 +98,12 @@ pub async fn append_and_park(
     }
     parking.commit().await?;
     Ok(ours)
+}
+
+/// A relay that is frozen inside the transaction keeps its lanes from whoever is to take them.
+async fn hold_briefly(transaction: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '1s'").execute(transaction).await?;
+    Ok(())
 }
 
 /// The pairs of these lanes that are held back.
@@ -136,73 +144,107 @@ pub async fn put_off(
     Ok(())
 }
 
-/// The first rows of a pair, in order.
-pub async fn rows_of(connection: &mut PgConnection, pair: &Pair, limit: i64) -> Result<Vec<Row>, sqlx::Error> {
+/// The first rows of these pairs, in order.
+pub async fn rows_of(connection: &mut PgConnection, pairs: &[Pair], limit: i64) -> Result<Vec<Row>, sqlx::Error> {
+    let (aggregates, topics) = columns(pairs);
     sqlx::query_as!(
         Row,
-        "SELECT id, aggregate, seq, topic, type AS kind, traceparent, payload, at FROM parked
-         WHERE aggregate = $1 AND topic = $2 ORDER BY id LIMIT $3",
-        pair.aggregate,
-        pair.topic,
+        r#"SELECT page.id AS "id!", page.aggregate AS "aggregate!", page.seq AS "seq!", page.topic AS "topic!",
+                  page.type AS "kind!", page.traceparent AS "traceparent?", page.payload AS "payload!", page.at AS "at!"
+           FROM unnest($1::uuid[], $2::text[]) AS wanted (aggregate, topic)
+           CROSS JOIN LATERAL (
+               SELECT * FROM parked
+               WHERE parked.aggregate = wanted.aggregate AND parked.topic = wanted.topic
+               ORDER BY parked.id
+               LIMIT $3
+           ) page
+           ORDER BY page.id
+           LIMIT $3"#,
+        &aggregates,
+        &topics,
         limit
     )
     .fetch_all(connection)
     .await
 }
 
-/// What became of a pair that was sent again.
-#[derive(Clone, Debug)]
+fn columns<'a>(pairs: impl IntoIterator<Item = &'a Pair>) -> (Vec<Uuid>, Vec<String>) {
+    pairs.into_iter().map(|pair| (pair.aggregate, pair.topic.clone())).unzip()
+}
+
+/// What became of pairs that were sent again.
+#[derive(Clone, Default, Debug)]
 pub struct Resent {
-    pub pair: Pair,
-    /// Acknowledged.
+    pub pairs: Vec<Pair>,
+    /// Rows that were acknowledged.
     pub delivered: Vec<i64>,
-    /// Why the row after them was not taken, and when to try again by itself.
-    pub refused: Option<(String, Option<Duration>)>,
+    /// Those of the pairs that were refused.
+    pub refused: Vec<Refused>,
 }
 
-/// Whether a pair is still held back.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Pending {
-    Empty,
-    More,
-    /// The lane is no longer ours; nothing was changed.
-    NotOurs,
+/// Why the next row of a pair was not taken.
+#[derive(Clone, Debug)]
+pub struct Refused {
+    pub pair: Pair,
+    pub reason: String,
+    /// When to try again. None: a person says when.
+    pub retry_in: Option<Duration>,
 }
 
-/// Deletes what was delivered, if the lane is still ours.
-pub async fn settle(connection: &mut PgConnection, held: Held, resent: &Resent) -> Result<Pending, sqlx::Error> {
+/// Deletes what was delivered. Gives the pairs that still have rows; None: the lane is no longer ours, and nothing was changed.
+pub async fn settle(
+    connection: &mut PgConnection,
+    held: Held,
+    resent: &Resent,
+) -> Result<Option<Vec<Pair>>, sqlx::Error> {
     let mut settling = connection.begin().await?;
+    hold_briefly(&mut settling).await?;
     let ours =
         sqlx::query_scalar!("SELECT lane FROM lanes WHERE lane = $1 AND epoch = $2 FOR SHARE", held.lane, held.epoch)
             .fetch_optional(&mut *settling)
             .await?;
     if ours.is_none() {
         settling.rollback().await?;
-        return Ok(Pending::NotOurs);
+        return Ok(None);
     }
     sqlx::query!("DELETE FROM parked WHERE id = ANY ($1)", &resent.delivered).execute(&mut *settling).await?;
-    if let Some((reason, retry_in)) = &resent.refused {
-        let retry_in_ms = retry_in.map(|wait| wait.as_millis() as i64);
+    for refused in &resent.refused {
+        let retry_in_ms = refused.retry_in.map(|wait| wait.as_millis() as i64);
         sqlx::query!(
             "UPDATE parked SET reason = $3, retry_at = clock_timestamp() + $4::bigint * interval '1 millisecond'
              WHERE aggregate = $1 AND topic = $2",
-            resent.pair.aggregate,
-            resent.pair.topic,
-            reason,
+            refused.pair.aggregate,
+            refused.pair.topic,
+            refused.reason,
             retry_in_ms
         )
         .execute(&mut *settling)
         .await?;
     }
-    let more = sqlx::query_scalar!(
-        r#"SELECT EXISTS (SELECT FROM parked WHERE aggregate = $1 AND topic = $2) AS "more!""#,
-        resent.pair.aggregate,
-        resent.pair.topic
+    let is_refused = |pair: &&Pair| resent.refused.iter().any(|refused| refused.pair == **pair);
+    let (aggregates, topics) = columns(resent.pairs.iter().filter(|pair| !is_refused(pair)));
+    // With the first row of a pair goes the only one that said when: whoever comes next has to find the others.
+    sqlx::query!(
+        "UPDATE parked SET retry_at = clock_timestamp() FROM unnest($1::uuid[], $2::text[]) AS tried (aggregate, topic)
+         WHERE parked.aggregate = tried.aggregate AND parked.topic = tried.topic AND parked.retry_at IS NULL",
+        &aggregates,
+        &topics
     )
-    .fetch_one(&mut *settling)
+    .execute(&mut *settling)
+    .await?;
+    let (aggregates, topics) = columns(&resent.pairs);
+    let held_back = sqlx::query_as!(
+        Pair,
+        r#"SELECT tried.aggregate AS "aggregate!", tried.topic AS "topic!"
+           FROM unnest($1::uuid[], $2::text[]) AS tried (aggregate, topic)
+           WHERE EXISTS (SELECT FROM parked WHERE parked.aggregate = tried.aggregate AND parked.topic = tried.topic)"#,
+        &aggregates,
+        &topics
+    )
+    .fetch_all(&mut *settling)
     .await?;
     settling.commit().await?;
-    Ok(if more { Pending::More } else { Pending::Empty })
+    Ok(Some(held_back))
 }
 
 /// For operators: parked rows after `after` in the order of their ids.

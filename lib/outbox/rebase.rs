@@ -4,6 +4,7 @@
 //! still in the ring is sent again, under a higher incarnation number. All rows are given one new transaction number: theirs could be
 //! taken for running or future ones here, and under one number the index has them in the order of their ids, so that a ring of any
 //! length is read in pages of the same cost although there are no ticks. Needs the owner's role: the application may not change rows.
+//! The steps of payments keep the number of their rows, and follow.
 //!
 //! If it dies here: it is one transaction.
 
@@ -26,8 +27,9 @@ pub struct Rebased {
 pub async fn rebase(connection: &mut PgConnection) -> Result<Rebased, sqlx::Error> {
     let (here, _) = history::here(connection).await?;
     let mut rebasing = connection.begin().await?;
-    // It takes as long as the ring is.
+    // It takes as long as the ring and the history of payments are.
     sqlx::query("SET LOCAL statement_timeout = 0").execute(&mut *rebasing).await?;
+    renumber_steps(&mut rebasing).await?;
     // A tick from before the rows have their new number would end a slice with later rows in it and without these.
     sqlx::query("LOCK TABLE outbox_ticks IN SHARE ROW EXCLUSIVE MODE").execute(&mut *rebasing).await?;
     sqlx::query!("UPDATE lanes SET epoch = epoch + 1, relay = NULL").execute(&mut *rebasing).await?;
@@ -58,6 +60,27 @@ pub async fn rebase(connection: &mut PgConnection) -> Result<Rebased, sqlx::Erro
     .await?;
     rebasing.commit().await?;
     Ok(Rebased { incarnation, renumbered: ring.rows as u64 })
+}
+
+/// Steps with a number that nobody has taken here yet would count as not delivered until this server has come so far. Those whose rows are
+/// in the ring are delivered when these are; the others' are gone, and get the first number that there is: every cursor has passed it.
+async fn renumber_steps(rebasing: &mut PgConnection) -> Result<(), sqlx::Error> {
+    sqlx::query!(
+        "UPDATE transitions SET xid = pg_current_xact_id()
+         FROM outbox
+         WHERE outbox.aggregate = transitions.transaction_id
+           AND outbox.seq IN (transitions.event_seq, transitions.command_seq)
+           AND NOT pg_visible_in_snapshot(transitions.xid, (SELECT pg_current_snapshot()))"
+    )
+    .execute(&mut *rebasing)
+    .await?;
+    sqlx::query!(
+        "UPDATE transitions SET xid = '3'
+         WHERE NOT pg_visible_in_snapshot(xid, (SELECT pg_current_snapshot())) AND xid <> pg_current_xact_id()"
+    )
+    .execute(rebasing)
+    .await?;
+    Ok(())
 }
 
 /// How often the lanes were started anew; part of every record.

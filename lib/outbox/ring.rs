@@ -91,6 +91,8 @@ pub async fn truncate(connection: &mut PgConnection, slot: i16, history: History
     }
     let mut truncating = connection.begin().await?;
     sqlx::query("SET LOCAL lock_timeout = '50ms'").execute(&mut *truncating).await?;
+    // Whoever stands still between the lock and the commit holds up every writer and reader of the outbox.
+    sqlx::query("SET LOCAL idle_in_transaction_session_timeout = '500ms'").execute(&mut *truncating).await?;
     let (lock, truncate) = statements(slot);
     match sqlx::query(lock).execute(&mut *truncating).await {
         Ok(_) => {}

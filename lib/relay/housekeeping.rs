@@ -26,6 +26,9 @@ const RING: Duration = Duration::from_secs(1);
 /// A slot that was in use is left alone for this long: waiting for the lock holds up writers.
 const BUSY: Duration = Duration::from_secs(30);
 
+/// A round may take so many times as long as a statement: it is a dozen of them, each of which mostly takes no time.
+const PATIENCE: u32 = 4;
+
 /// How often what was passed is deleted.
 const TRIM: Duration = Duration::from_secs(10);
 
@@ -71,7 +74,8 @@ pub async fn keep(
             house.leave();
             continue;
         }
-        if let Err(error) = house.round(&mut connection, postgres).await {
+        let round = house.round(&mut connection, postgres);
+        if let Err(error) = postgres::within(postgres.statement_limit() * PATIENCE, round).await {
             tracing::warn!(%error, "housekeeping failed; it is done again");
             connection = None;
         }

@@ -24,7 +24,7 @@ use super::refusal::{self, Failure};
 use crate::outbox::checkpoint::Progress;
 use crate::outbox::delta::Row;
 use crate::outbox::lanes::Held;
-use crate::outbox::parked::{Pair, Parking};
+use crate::outbox::parked::{Pair, Parking, Resent};
 use crate::outbox::position::Position;
 use crate::outbox::snapshot::Snapshot;
 use crate::outbox::ticks::{self, Tick};
@@ -83,6 +83,8 @@ pub struct Lane {
     pub ahead: HashSet<Pair>,
     /// Parked pairs that are to be sent again.
     pub replays: VecDeque<Pair>,
+    /// Some of them were; a page is read before the next are.
+    reads_first: bool,
     /// To be stored with the next checkpoint.
     parkings: Vec<Parking>,
     unstored_rows: u64,
@@ -112,6 +114,7 @@ impl Lane {
             parked,
             ahead: HashSet::new(),
             replays: VecDeque::new(),
+            reads_first: false,
             parkings: Vec::new(),
             unstored_rows: 0,
             waits: Waits::for_infrastructure(),
@@ -126,8 +129,11 @@ impl Lane {
     pub fn is_readable(&self, flight_rows: usize) -> bool {
         let has_room = match self.mode {
             // One page ahead of what the producer has taken, so that reading and sending overlap. Parked rows that are to be sent again
-            // wait until nothing is on its way.
-            Mode::Pipelined => self.replays.is_empty() && self.queued <= 1 && self.rows_in_flight() < flight_rows,
+            // wait until nothing is on its way, and take turns with pages.
+            Mode::Pipelined => {
+                let turn = self.replays.is_empty() || self.reads_first;
+                turn && self.queued <= 1 && self.rows_in_flight() < flight_rows
+            }
             // They come after it.
             Mode::Singly { .. } => self.rows_in_flight() == 0,
             Mode::Resting { .. } | Mode::Handed => false,
@@ -161,6 +167,29 @@ impl Lane {
         self.behind_since = oldest.or(self.behind_since);
     }
 
+    /// The next parked pairs to be sent again, so many at most, if it is their turn and the lane has come to rest.
+    pub fn next_replays(&self, most: usize) -> Vec<Pair> {
+        let rests = self.mode == Mode::Pipelined && self.is_settled() && self.queued == 0;
+        if self.reads_first || self.leaving_since.is_some() || !rests {
+            return Vec::new();
+        }
+        self.replays.iter().take(most).cloned().collect()
+    }
+
+    /// A task has sent parked pairs again. Those of them that still have rows are `held_back`; they go on later, but for those that were
+    /// refused.
+    pub fn replayed(&mut self, resent: &Resent, held_back: &[Pair]) {
+        let held_back: HashSet<&Pair> = held_back.iter().collect();
+        let mut over: HashSet<&Pair> = resent.refused.iter().map(|refused| &refused.pair).collect();
+        for pair in resent.pairs.iter().filter(|pair| !held_back.contains(pair)) {
+            self.parked.remove(pair);
+            over.insert(pair);
+        }
+        self.replays.retain(|pair| !over.contains(pair));
+        self.reads_first = true;
+        self.mode = Mode::Pipelined;
+    }
+
     /// Everything read is acknowledged and stored.
     pub fn is_settled(&self) -> bool {
         self.flight.is_empty() && self.parkings.is_empty() && self.unstored_rows == 0
@@ -187,12 +216,14 @@ impl Lane {
         parkings: Vec<Parking>,
     ) {
         self.read = end.clone();
+        self.reads_first = false;
         self.flight.push_back(Flight { page, end, rows, bytes, oldest, parkings });
     }
 
     /// A look that found nothing has moved the cursor.
     pub fn moved(&mut self, end: Position) {
         self.read = end.clone();
+        self.reads_first = false;
         match self.flight.back_mut() {
             // The lane is acknowledged as far once the page before is.
             Some(last) => last.end = end,
@@ -306,92 +337,4 @@ impl Lane {
 }
 
 #[cfg(test)]
-mod tests {
-    use rdkafka::types::RDKafkaErrorCode;
-    use uuid::Uuid;
-
-    use super::*;
-
-    fn row(id: i64, payload: usize) -> Row {
-        Row {
-            id,
-            aggregate: Uuid::nil(),
-            seq: id,
-            topic: "payments.events".into(),
-            kind: "k".into(),
-            traceparent: None,
-            payload: vec![b'x'; payload],
-            at: OffsetDateTime::from_unix_timestamp(id).unwrap(),
-        }
-    }
-
-    fn lane() -> Lane {
-        Lane::new(Held { lane: 3, epoch: 1 }, Position::beginning(), HashSet::new())
-    }
-
-    fn at(last_id: i64) -> Position {
-        Position { last_id, ..Position::beginning() }
-    }
-
-    /// A page of these rows goes out, as it does when it was read.
-    fn send(lane: &mut Lane, rows: Vec<Row>, limit: usize) -> Arc<Page> {
-        let end = at(rows.last().unwrap().id);
-        let oldest = rows.first().map(|row| row.at);
-        let (sent, aside) = lane.sift(rows, &Closed::default(), limit);
-        let page = Page::new(sent.len(), Arc::default());
-        lane.sent(page.clone(), end, sent.len(), 0, oldest, aside);
-        page
-    }
-
-    #[test]
-    fn only_what_was_acknowledged_is_stored() {
-        let mut lane = lane();
-        let first = send(&mut lane, vec![row(1, 1)], 1_000_000);
-        send(&mut lane, vec![row(2, 1)], 1_000_000);
-        first.answer(Ok(()));
-        assert_eq!(lane.collect(), 1);
-        let progress = lane.progress(Duration::ZERO).unwrap();
-        assert_eq!((progress.position, lane.read.last_id), (at(1), 2));
-    }
-
-    #[test]
-    fn a_lane_that_sends_singly_goes_on_although_a_parked_pair_is_to_be_sent_again() {
-        let mut lane = lane();
-        lane.replays.push_back(Pair::of(&row(1, 1)));
-        lane.mode = Mode::Singly { rows: 7 };
-        assert!(lane.is_readable(10));
-        lane.mode = Mode::Pipelined;
-        assert!(!lane.is_readable(10), "what is on its way comes to its end first");
-        lane.replays.clear();
-        assert!(lane.is_readable(10));
-    }
-
-    #[test]
-    fn a_pair_is_held_back_from_its_poison_on_and_not_before_although_the_page_was_read_twice() {
-        let mut lane = lane();
-        let page = || vec![row(1, 1), row(2, 5_000)];
-        send(&mut lane, page(), 2_000);
-        lane.rewind();
-        let again = send(&mut lane, page(), 2_000);
-        assert_eq!(lane.rows_in_flight(), 1, "the row before the poison is sent");
-        again.answer(Ok(()));
-        lane.collect();
-        assert_eq!(lane.parkings().iter().map(|parking| parking.row.id).collect::<Vec<_>>(), [2]);
-        assert!(lane.parked.contains(&Pair::of(&row(1, 1))));
-    }
-
-    #[test]
-    fn a_lane_is_as_old_as_its_oldest_row_that_was_not_acknowledged_whatever_has_become_of_it() {
-        let mut lane = lane();
-        send(&mut lane, vec![row(5, 1), row(6, 1)], 1_000_000);
-        lane.rewind();
-        lane.rest(Failure { code: RDKafkaErrorCode::MessageSizeTooLarge, rows: 2 }, Instant::now());
-        assert_eq!(lane.oldest(), Some(row(5, 1).at), "resting");
-        lane.hand_out(Some(row(5, 1).at));
-        assert_eq!(lane.oldest(), Some(row(5, 1).at), "sent singly");
-        lane.interrupted(None, 0, Vec::new());
-        assert_eq!(lane.oldest(), Some(row(5, 1).at), "interrupted");
-        lane.passed(at(6), 2, Vec::new());
-        assert_eq!(lane.oldest(), None);
-    }
-}
+mod tests;

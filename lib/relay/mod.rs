@@ -29,6 +29,7 @@ use std::time::Duration;
 
 use rdkafka::error::KafkaError;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -105,12 +106,17 @@ async fn one_session(
     let opening =
         tokio::time::timeout(Duration::from_millis(settings.lease_ms), session::open(postgres, relay, &settings.name));
     let (session, membership) = opening.await.map_err(|_| Error::LeaseLost)??;
-    waits.reset();
+    let opened = Instant::now();
     let (told, seen) = watch::channel(None);
     let mut drain = drain::Drain::new(settings.clone(), kafka.clone(), session, ear.clone(), seen.clone());
-    tokio::select! {
+    let result = tokio::select! {
         result = drain.run(stop) => result,
         error = membership::keep(membership, relay, settings.clone(), ear.changed.clone(), told) => Err(error),
         () = housekeeping::keep(settings, postgres, relay, seen) => Err(Error::NoMember),
+    };
+    // One that could store nothing leaves everything that it sent to be sent again: the next such waits longer.
+    if drain.has_stored() || opened.elapsed() > Duration::from_millis(settings.lease_ms) {
+        waits.reset();
     }
+    result
 }

@@ -38,6 +38,13 @@ impl Page {
         self.refused.get().copied()
     }
 
+    /// Whoever was to carry it is gone: what has no answer yet may never have one.
+    pub fn give_up(&self, code: RDKafkaErrorCode) {
+        if !self.is_answered() && self.refused.set(code).is_ok() {
+            self.settled.notify_one();
+        }
+    }
+
     /// One record of it is answered.
     pub fn answer(&self, result: Result<(), RDKafkaErrorCode>) {
         let failed = result.is_err_and(|code| self.refused.set(code).is_ok());
@@ -65,6 +72,18 @@ mod tests {
         assert!(!page.is_delivered());
         page.answer(Ok(()));
         assert!(page.is_delivered() && page.refusal().is_none());
+    }
+
+    #[test]
+    fn a_page_that_was_given_up_has_failed_whatever_still_comes_and_one_that_is_delivered_stays_so() {
+        let (lost, delivered) = (Page::new(1, Arc::default()), Page::new(1, Arc::default()));
+        delivered.answer(Ok(()));
+        for page in [&lost, &delivered] {
+            page.give_up(RDKafkaErrorCode::Fatal);
+        }
+        lost.answer(Ok(()));
+        assert_eq!((lost.is_delivered(), lost.refusal()), (false, Some(RDKafkaErrorCode::Fatal)));
+        assert_eq!((delivered.is_delivered(), delivered.refusal()), (true, None));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::error::KafkaResult;
+use rdkafka::types::RDKafkaErrorCode;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -24,6 +25,9 @@ use crate::service::planted::{self, Bug};
 
 /// A broker forgets a producer that was silent for a day; a gate unused for this long is opened anew.
 const GATE_LASTS: Duration = Duration::from_secs(3_600);
+
+/// A producer that has ended tells of the record at fault within this time, if it is one of ours.
+const WORD_WITHIN: Duration = Duration::from_secs(1);
 
 /// A page to be handed to the producer.
 pub struct Outbound {
@@ -73,6 +77,8 @@ struct Topic {
 
 pub struct Pipeline {
     producer: Producer<Arc<Page>>,
+    /// Since when the producer is known to have ended.
+    ended_at: Option<Instant>,
     topics: Vec<Topic>,
     queue: VecDeque<Outbound>,
     /// Pages that were handed over and are not delivered yet.
@@ -87,6 +93,7 @@ impl Pipeline {
     pub fn new(settings: &Settings, client: &str, incarnation: i32, settled: Arc<Notify>) -> KafkaResult<Self> {
         Ok(Self {
             producer: Producer::new(settings, client)?,
+            ended_at: None,
             topics: Vec::new(),
             queue: VecDeque::new(),
             handed_over: Vec::new(),
@@ -111,7 +118,7 @@ impl Pipeline {
     /// Behind a refusal nothing more is fed: not every refusal ends the producer, and what follows a record must not arrive before it.
     pub fn pump(&mut self) -> (Pumped, Vec<i16>) {
         self.handed_over.retain(|(_, page)| !page.is_delivered());
-        if self.is_spoilt() {
+        if self.is_spoilt() || self.has_died_in_silence() {
             return (Pumped::Opening, Vec::new());
         }
         let mut waiting = VecDeque::new();
@@ -139,6 +146,30 @@ impl Pipeline {
     fn is_spoilt(&self) -> bool {
         self.handed_over.iter().any(|(_, page)| page.refusal().is_some())
             && !planted::is(Bug::FollowersPassARefusedRecord)
+    }
+
+    /// The record that ended the producer was of a lane that is not ours any more: nobody holds its page, and what else was on its way
+    /// might be waited for without end.
+    fn has_died_in_silence(&mut self) -> bool {
+        if self.handed_over.is_empty() && self.queue.is_empty() {
+            return false;
+        }
+        let Some((code, reason)) = self.producer.fatal_error() else { return false };
+        let ended_at = *self.ended_at.get_or_insert_with(Instant::now);
+        if ended_at.elapsed() < WORD_WITHIN {
+            return false;
+        }
+        tracing::warn!(%code, reason, "the producer has ended and told of no record of ours; all of them are sent again");
+        self.give_up();
+        true
+    }
+
+    /// Nothing of what it was given will arrive.
+    fn give_up(&self) {
+        let waiting = self.queue.iter().map(|outbound| &outbound.page);
+        for page in self.handed_over.iter().map(|(_, page)| page).chain(waiting) {
+            page.give_up(RDKafkaErrorCode::Fatal);
+        }
     }
 
     /// Takes a page as far as it can go; [`Pumped::All`]: it is handed over. One that was refused stays, and keeps back those behind it.
@@ -246,7 +277,6 @@ impl Pipeline {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::types::RDKafkaErrorCode;
     use time::OffsetDateTime;
     use uuid::Uuid;
 
@@ -325,6 +355,20 @@ mod tests {
         pipeline.retain(|lane| lane != 3);
         pipeline.push(page_of(4, &["a"], 10));
         assert_eq!(pipeline.pump(), (Pumped::All, vec![4]));
+    }
+
+    #[tokio::test]
+    async fn what_was_given_to_a_producer_that_has_ended_has_failed() {
+        let mut pipeline = pipeline();
+        open(&mut pipeline, "a");
+        let (handed_over, waiting) = (page_of(3, &["a"], 10), page_of(4, &["b"], 10));
+        let pages = [handed_over.page.clone(), waiting.page.clone()];
+        pipeline.push(handed_over);
+        pipeline.push(waiting);
+        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![3]));
+        assert!(pages.iter().all(|page| page.refusal().is_none()));
+        pipeline.give_up();
+        assert!(pages.iter().all(|page| page.refusal() == Some(RDKafkaErrorCode::Fatal)));
     }
 
     #[tokio::test]

@@ -97,13 +97,14 @@ impl Singly {
 /// What to do when a row is refused for good.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum OnRefusal {
-    /// Set it aside, and go on with the other pairs.
+    /// Set it aside, with those behind it and others of a topic that is closed.
     SetAside,
-    /// Stop: the rows are of one pair.
-    Stop,
+    /// They are set aside already, and stay so: only the one that was refused is told of.
+    Leave,
 }
 
-/// Sends rows one at a time, each awaited, on producers of its own: what is refused here harms nobody else.
+/// Sends rows one at a time, each awaited, on producers of its own: what is refused here harms nobody else. Behind a row that was refused
+/// none of its pair is sent.
 pub async fn send_singly(
     settings: Settings,
     client: String,
@@ -119,9 +120,11 @@ pub async fn send_singly(
         let id = row.id;
         let behind = refused.contains(&Pair::of(&row));
         if behind || result.closed.contains(&row.topic) {
-            let (reason, retry_in) = if behind { (BEHIND_ANOTHER, None) } else { (CLOSED, Some(TOPIC_RETRY)) };
-            refused.insert(Pair::of(&row));
-            result.parkings.push(Parking { lane, row, reason: reason.to_owned(), retry_in });
+            if on_refusal == OnRefusal::SetAside {
+                let (reason, retry_in) = if behind { (BEHIND_ANOTHER, None) } else { (CLOSED, Some(TOPIC_RETRY)) };
+                refused.insert(Pair::of(&row));
+                result.parkings.push(Parking { lane, row, reason: reason.to_owned(), retry_in });
+            }
             result.last_id = Some(id);
             continue;
         }
@@ -137,9 +140,6 @@ pub async fn send_singly(
                     result.closed.push(row.topic.clone());
                 }
                 result.parkings.push(Parking { lane, row, reason: format!("refused by Kafka: {code}"), retry_in });
-                if on_refusal == OnRefusal::Stop {
-                    return result;
-                }
             }
         }
         result.last_id = Some(id);

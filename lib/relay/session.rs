@@ -1,6 +1,8 @@
 //! The connections of a relay. They live and die together: a cursor is only good in the server life that it was read in, and losing
 //! any of these connections may mean that the server crashed and gives out again transaction numbers that a cursor has seen.
 
+use std::time::Duration;
+
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
@@ -12,6 +14,8 @@ use crate::postgres;
 pub struct Session {
     pub relay: Uuid,
     pub history: History,
+    /// No statement is waited for longer: the heart goes on beating over another connection while one of these says nothing.
+    pub limit: Duration,
     /// Deltas, ticks, stored cursors.
     pub reading: PgConnection,
     /// Claims, checkpoints, releases.
@@ -33,5 +37,5 @@ pub async fn open(
     let (history, _) = history::here(&mut reading).await?;
     let mut writing = postgres.connect("relay writing").await?;
     checkpoint::prepare(&mut writing).await?;
-    Ok((Session { relay, history, reading, writing }, membership))
+    Ok((Session { relay, history, limit: postgres.statement_limit(), reading, writing }, membership))
 }

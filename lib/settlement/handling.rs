@@ -1,4 +1,5 @@
-//! What a consumer makes of an error of settlement: a bug or a stray record is set aside, everything else passes.
+//! What a consumer makes of an error of settlement: a bug, a stray record or a row that nobody can read is set aside, everything else
+//! passes.
 
 use super::Error;
 use crate::kafka::consumer::HandleError;
@@ -14,6 +15,17 @@ impl Error {
             Self::Refused(_) | Self::Contended => false,
         }
     }
+
+    /// A row that this program cannot read: a newer one wrote it, or somebody by hand. Reading it again does not help, yet whoever holds an
+    /// answer keeps it until there is somebody who can.
+    fn is_unreadable(&self) -> bool {
+        let unreadable =
+            |error: &sqlx::Error| matches!(error, sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. });
+        match self {
+            Self::Database(error) | Self::Refused(Refused::Failed(error)) => unreadable(error),
+            _ => false,
+        }
+    }
 }
 
 /// SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation).
@@ -24,6 +36,11 @@ fn breaks_a_rule(error: &sqlx::Error) -> bool {
 
 impl From<Error> for HandleError {
     fn from(error: Error) -> Self {
+        if error.is_unreadable() {
+            // What could not be read may be quoted in it, and dead letters are kept.
+            tracing::error!(%error, "a record leads to a row that cannot be read");
+            return Self::Dead("it leads to a row that this program cannot read".into());
+        }
         if error.is_lasting() { Self::Dead(error.to_string()) } else { Self::retry(error) }
     }
 }
@@ -40,5 +57,18 @@ mod tests {
             assert!(matches!(HandleError::from(lasting), HandleError::Dead(_)));
         }
         assert!(!matches!(HandleError::from(Error::Contended), HandleError::Dead(_)));
+    }
+
+    #[test]
+    fn a_row_that_cannot_be_read_holds_up_no_topic_and_loses_no_answer() {
+        let word = || sqlx::Error::Decode("no such status".into());
+        let column = || sqlx::Error::ColumnDecode { index: "status".into(), source: "not a text".into() };
+        let unreadable: [Error; 3] = [word().into(), column().into(), Refused::Failed(word()).into()];
+        for unreadable in unreadable {
+            assert!(!unreadable.is_lasting(), "an answer is kept");
+            assert!(matches!(HandleError::from(unreadable), HandleError::Dead(_)));
+        }
+        let passing = Error::Database(sqlx::Error::PoolTimedOut);
+        assert!(!matches!(HandleError::from(passing), HandleError::Dead(_)));
     }
 }

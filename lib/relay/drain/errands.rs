@@ -3,13 +3,15 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinError;
 use tokio::time::Instant;
 
 use super::Drain;
 use crate::outbox::delta::Row;
-use crate::outbox::parked::{self, Pair, Pending, Resent};
+use crate::outbox::parked::{self, Pair, Parking, Refused, Resent};
 use crate::outbox::position::{Position, Span};
 use crate::outbox::snapshot::Snapshot;
+use crate::postgres::within;
 use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::poison::{self, OnRefusal, Singly};
@@ -18,15 +20,15 @@ use crate::relay::refusal::{Failure, TOPIC_RETRY};
 /// How often it is asked which parked rows are to be tried again.
 const ASK: Duration = Duration::from_secs(1);
 
-/// Parked rows of a pair that are sent between two commits.
-const REPLAY: i64 = 100;
+/// Parked rows of a lane that are sent between two commits, and the pairs that they are of, at most.
+const REPLAY: usize = 100;
 
 /// What a task was sent for.
 pub(super) enum Errand {
     /// Rows of the outbox, and where the lane is after them.
     Rows { span: Span, end: Position, seen: Snapshot, remaining: usize },
-    /// Rows of a parked pair.
-    Replay(Pair),
+    /// Rows of parked pairs.
+    Replay(Vec<Pair>),
 }
 
 /// What it came back with.
@@ -50,14 +52,7 @@ impl Drain {
         self.send_out(number, errand, rows, aside, OnRefusal::SetAside);
     }
 
-    fn send_out(
-        &mut self,
-        number: i16,
-        errand: Errand,
-        rows: Vec<Row>,
-        aside: Vec<parked::Parking>,
-        on_refusal: OnRefusal,
-    ) {
+    fn send_out(&mut self, number: i16, errand: Errand, rows: Vec<Row>, aside: Vec<Parking>, on_refusal: OnRefusal) {
         let client = format!("{}.singly", self.client());
         let Some(lane) = self.lanes.get_mut(&number) else { return };
         lane.hand_out(None);
@@ -73,7 +68,9 @@ impl Drain {
 
     /// Takes in what the tasks came back with.
     pub(super) async fn take_in_errands(&mut self) -> Result<(), Error> {
-        while self.errands.try_join_next().is_some() {}
+        while let Some(ended) = self.errands.try_join_next() {
+            pass_on_a_panic(ended);
+        }
         while let Ok(done) = self.done.1.try_recv() {
             let number = done.singly.lane;
             if self.lanes.get(&number).is_none_or(|lane| lane.held.epoch != done.epoch) {
@@ -83,7 +80,7 @@ impl Drain {
                 Errand::Rows { span, end, seen, remaining } => {
                     self.take_in_rows(done.singly, &span, end, &seen, remaining);
                 }
-                Errand::Replay(pair) => self.take_in_replay(pair, done.singly).await?,
+                Errand::Replay(pairs) => self.take_in_replay(pairs, done.singly).await?,
             }
         }
         Ok(())
@@ -110,30 +107,26 @@ impl Drain {
         lane.rest(Failure { code, rows: 0 }, now);
     }
 
-    async fn take_in_replay(&mut self, pair: Pair, singly: Singly) -> Result<(), Error> {
+    async fn take_in_replay(&mut self, pairs: Vec<Pair>, singly: Singly) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(&singly.lane) else { return Ok(()) };
-        let refused = singly.parkings.first().map(|parking| (parking.reason.clone(), parking.retry_in));
-        let stopped = refused.is_some() || singly.interrupted.is_some();
-        let delivered: Vec<i64> = singly.delivered.iter().map(|row| row.id).collect();
-        metrics::counter!("payfleet_relay_records_delivered_total").increment(delivered.len() as u64);
-        let resent = Resent { pair, delivered, refused };
-        if !resent.delivered.is_empty() {
-            self.closed.open(&resent.pair.topic);
+        metrics::counter!("payfleet_relay_records_delivered_total").increment(singly.delivered.len() as u64);
+        singly.delivered.iter().for_each(|row| self.closed.open(&row.topic));
+        let delivered = singly.delivered.iter().map(|row| row.id).collect();
+        let refused = |parking: Parking| {
+            let (pair, reason, retry_in) = (Pair::of(&parking.row), parking.reason, parking.retry_in);
+            Refused { pair, reason, retry_in }
+        };
+        let resent = Resent { pairs, delivered, refused: singly.parkings.into_iter().map(refused).collect() };
+        let settling = parked::settle(&mut self.session.writing, lane.held, &resent);
+        let Some(held_back) = within(self.session.limit, settling).await? else {
+            self.lose(singly.lane);
+            return Ok(());
+        };
+        lane.replayed(&resent, &held_back);
+        if singly.interrupted.is_some() {
+            // The others would fare no better; they are asked for again in a while.
+            lane.replays.clear();
         }
-        let pending = parked::settle(&mut self.session.writing, lane.held, &resent).await?;
-        match pending {
-            Pending::NotOurs => {
-                self.lose(singly.lane);
-                return Ok(());
-            }
-            Pending::Empty => {
-                lane.parked.remove(&resent.pair);
-                lane.replays.retain(|pair| *pair != resent.pair);
-            }
-            Pending::More if stopped => lane.replays.retain(|pair| *pair != resent.pair),
-            Pending::More => {}
-        }
-        lane.mode = Mode::Pipelined;
         for topic in singly.closed {
             self.put_off(&topic).await?;
         }
@@ -145,41 +138,81 @@ impl Drain {
         self.closed.close(topic, Instant::now());
         self.lanes.values_mut().for_each(|lane| lane.replays.retain(|pair| pair.topic != topic));
         let lanes: Vec<i16> = self.lanes.keys().copied().collect();
-        parked::put_off(&mut self.session.writing, &lanes, topic, TOPIC_RETRY).await?;
+        let putting_off = parked::put_off(&mut self.session.writing, &lanes, topic, TOPIC_RETRY);
+        within(self.session.limit, putting_off).await?;
         Ok(())
     }
 
-    /// Asks now and then which parked pairs are to be tried again, and sends the next one of each lane that has come to rest.
+    /// Asks now and then which parked pairs are to be tried again, and sends the next ones of each lane that has come to rest.
     pub(super) async fn ask_for_replays(&mut self) -> Result<(), Error> {
         if self.replays_asked_at.elapsed() >= ASK {
             self.replays_asked_at = Instant::now();
             self.closed.forget(self.replays_asked_at);
-            let lanes: Vec<i16> =
-                self.lanes.values().filter(|lane| !lane.parked.is_empty()).map(|lane| lane.held.lane).collect();
-            if !lanes.is_empty() {
-                for (number, pair) in parked::due(&mut self.session.writing, &lanes).await? {
-                    // One pair asks for all of a topic that is closed.
-                    let asked = |lane: &Lane| lane.replays.iter().any(|other| other.topic == pair.topic);
-                    if self.closed.has(&pair.topic) && self.lanes.values().any(asked) {
-                        continue;
-                    }
-                    let Some(lane) = self.lanes.get_mut(&number) else { continue };
-                    if !lane.replays.contains(&pair) {
-                        lane.replays.push_back(pair);
-                    }
-                }
-            }
+            self.find_replays().await?;
         }
-        let ready: Vec<(i16, Pair)> = self
-            .lanes
-            .values()
-            .filter(|lane| lane.mode == Mode::Pipelined && lane.is_settled() && lane.queued == 0)
-            .filter_map(|lane| Some((lane.held.lane, lane.replays.front()?.clone())))
-            .collect();
-        for (number, pair) in ready {
-            let rows = parked::rows_of(&mut self.session.reading, &pair, REPLAY).await?;
-            self.send_out(number, Errand::Replay(pair), rows, Vec::new(), OnRefusal::Stop);
+        let ready = |lane: &Lane| (lane.held.lane, lane.next_replays(REPLAY));
+        let ready: Vec<(i16, Vec<Pair>)> =
+            self.lanes.values().map(ready).filter(|(_, pairs)| !pairs.is_empty()).collect();
+        for (number, pairs) in ready {
+            let reading = parked::rows_of(&mut self.session.reading, &pairs, REPLAY as i64);
+            let rows = within(self.session.limit, reading).await?;
+            self.send_out(number, Errand::Replay(pairs), rows, Vec::new(), OnRefusal::Leave);
         }
         Ok(())
+    }
+
+    /// Of lanes that have sent all that they were asked for before.
+    async fn find_replays(&mut self) -> Result<(), Error> {
+        let asking = |lane: &&Lane| !lane.parked.is_empty() && lane.replays.is_empty();
+        let lanes: Vec<i16> = self.lanes.values().filter(asking).map(|lane| lane.held.lane).collect();
+        if lanes.is_empty() {
+            return Ok(());
+        }
+        let due = within(self.session.limit, parked::due(&mut self.session.writing, &lanes)).await?;
+        for (number, pair) in due {
+            // One pair asks for all of a topic that is closed.
+            let asked = |lane: &Lane| lane.replays.iter().any(|other| other.topic == pair.topic);
+            if self.closed.has(&pair.topic) && self.lanes.values().any(asked) {
+                continue;
+            }
+            if let Some(lane) = self.lanes.get_mut(&number) {
+                lane.replays.push_back(pair);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The lane of a task that has panicked would wait for it for ever, under a lease that is kept: the panic is the relay's.
+fn pass_on_a_panic(ended: Result<(), JoinError>) {
+    if let Err(Ok(panic)) = ended.map_err(JoinError::try_into_panic) {
+        std::panic::resume_unwind(panic);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::task::JoinSet;
+
+    use super::*;
+
+    async fn failing() {
+        panic!("an errand has failed");
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "an errand has failed")]
+    async fn a_panic_of_an_errand_is_not_thrown_away() {
+        let mut errands = JoinSet::new();
+        errands.spawn(failing());
+        pass_on_a_panic(errands.join_next().await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn an_errand_that_was_called_back_is_no_panic() {
+        let mut errands = JoinSet::new();
+        errands.spawn(std::future::pending());
+        errands.abort_all();
+        pass_on_a_panic(errands.join_next().await.unwrap());
     }
 }

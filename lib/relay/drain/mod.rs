@@ -32,6 +32,7 @@ use super::session::Session;
 use super::{Error, Settings};
 use crate::kafka;
 use crate::outbox::delta;
+use crate::postgres::within;
 use crate::service::failpoint::{self, Window};
 use errands::Done;
 
@@ -58,6 +59,7 @@ pub struct Drain {
     polled_at: Option<Instant>,
     pause: Duration,
     checkpointed_at: Instant,
+    has_stored: bool,
     replays_asked_at: Instant,
     measured_at: Instant,
 }
@@ -90,9 +92,15 @@ impl Drain {
             row_bytes: 0,
             polled_at: None,
             checkpointed_at: now,
+            has_stored: false,
             replays_asked_at: now,
             measured_at: now,
         }
+    }
+
+    /// Was any progress stored?
+    pub fn has_stored(&self) -> bool {
+        self.has_stored
     }
 
     /// Drains until `stop`, then hands the lanes over. An error means that everything in memory is void.
@@ -120,7 +128,7 @@ impl Drain {
             let begun = Instant::now();
             let (pipeline, session) = (&mut self.pipeline, &mut self.session);
             // The statement is on its way before the producer is fed: server and relay work at the same time.
-            let reading = delta::read(&mut session.reading, &spans);
+            let reading = within(session.limit, delta::read(&mut session.reading, &spans));
             let feeding = async { pipeline.as_mut().map(Pipeline::pump) };
             let (delta, pumped) = tokio::join!(reading, feeding);
             let handed_over = self.pumped_to(pumped);

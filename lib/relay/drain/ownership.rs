@@ -9,6 +9,7 @@ use super::progress::show_no_more;
 use crate::outbox::lanes::{self, Held};
 use crate::outbox::position::Position;
 use crate::outbox::{checkpoint, history, parked, rebase};
+use crate::postgres::within;
 use crate::relay::Error;
 use crate::relay::lane::Lane;
 
@@ -62,18 +63,20 @@ impl Drain {
     /// checkpoint of an earlier owner can come later.
     async fn take(&mut self, count: usize) -> Result<(), Error> {
         let lease = Duration::from_millis(self.settings.lease_ms);
-        let taken = lanes::claim(&mut self.session.writing, self.session.relay, count, lease).await?;
+        let limit = self.session.limit;
+        let claiming = lanes::claim(&mut self.session.writing, self.session.relay, count, lease);
+        let taken = within(limit, claiming).await?;
         if taken.is_empty() {
             return Ok(());
         }
         let numbers: Vec<i16> = taken.iter().map(|held| held.lane).collect();
         let reading = &mut self.session.reading;
-        let mut stored = checkpoint::latest(reading, &numbers).await?;
+        let mut stored = within(limit, checkpoint::latest(reading, &numbers)).await?;
         // Asked after the cursors were read: a relay that was frozen between the two would take what others have stored meanwhile for
         // the future of a server that was set back in time.
-        let (here, now) = history::here(reading).await?;
-        let pairs = parked::pairs(reading, &numbers).await?;
-        let incarnation = rebase::incarnation(reading).await?;
+        let (here, now) = within(limit, history::here(reading)).await?;
+        let pairs = within(limit, parked::pairs(reading, &numbers)).await?;
+        let incarnation = within(limit, rebase::incarnation(reading)).await?;
         if incarnation != self.incarnation {
             self.incarnation = incarnation;
             // Its records would carry the old one.
@@ -126,7 +129,7 @@ impl Drain {
         if ready.is_empty() {
             return Ok(());
         }
-        lanes::release(&mut self.session.writing, &ready).await?;
+        within(self.session.limit, lanes::release(&mut self.session.writing, &ready)).await?;
         for held in ready {
             tracing::info!(lane = held.lane, "handed a lane over");
             self.lanes.remove(&held.lane);
@@ -151,7 +154,7 @@ impl Drain {
             let settled = self.settled.clone();
             tokio::time::timeout(Duration::from_millis(10), settled.notified()).await.ok();
         }
-        lanes::leave(&mut self.session.writing, self.session.relay).await?;
+        within(self.session.limit, lanes::leave(&mut self.session.writing, self.session.relay)).await?;
         Ok(())
     }
 }

@@ -7,6 +7,7 @@ use tokio::time::Instant;
 use super::Drain;
 use crate::domain::lane::LANES;
 use crate::outbox::parked;
+use crate::postgres::within;
 use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::pipeline::Pumped;
@@ -19,6 +20,9 @@ const IDLE: Duration = Duration::from_secs(5);
 
 /// How often the gauges are set.
 const MEASURE: Duration = Duration::from_secs(1);
+
+/// Each row that is set aside with the progress is a statement of its own, and may take this much longer.
+const PARKING: Duration = Duration::from_millis(10);
 
 impl Drain {
     /// Takes in what the brokers have acknowledged. After any failure everything that was not acknowledged is forgotten and read
@@ -72,8 +76,11 @@ impl Drain {
         if self.lanes.values().any(|lane| lane.unstored_rows() > 0) {
             failpoint::reached(Window::C7).await;
         }
-        let ours =
-            parked::append_and_park(&mut self.session.writing, self.session.history, &progress, &parkings).await?;
+        let session = &mut self.session;
+        let limit = session.limit + PARKING * parkings.len() as u32;
+        let storing = parked::append_and_park(&mut session.writing, session.history, &progress, &parkings);
+        let ours = within(limit, storing).await?;
+        self.has_stored |= !ours.is_empty();
         metrics::counter!("payfleet_relay_checkpoints_total").increment(ours.len() as u64);
         for parking in parkings.iter().filter(|parking| ours.contains(&parking.lane)) {
             let (aggregate, topic, reason) = (parking.row.aggregate, &parking.row.topic, &parking.reason);

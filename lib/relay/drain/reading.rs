@@ -11,6 +11,7 @@ use crate::outbox::delta::{Delta, Row};
 use crate::outbox::position::Span;
 use crate::outbox::snapshot::Snapshot;
 use crate::outbox::ticks::{self, Tick};
+use crate::postgres::within;
 use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::page::Page;
@@ -89,7 +90,8 @@ impl Drain {
             let lacking: Vec<i16> = lacking.copied().collect();
             let cursors = lacking.iter().filter_map(|number| self.lanes.get(number)).map(|lane| &lane.read.from);
             let Some(slowest) = cursors.min_by_key(|from| from.rank()).cloned() else { return Ok(()) };
-            let ticks: Arc<[Tick]> = ticks::after(&mut self.session.reading, &slowest, TICKS).await?.into();
+            let fetching = ticks::after(&mut self.session.reading, &slowest, TICKS);
+            let ticks: Arc<[Tick]> = within(self.session.limit, fetching).await?.into();
             for number in lacking {
                 if let Some(lane) = self.lanes.get_mut(&number) {
                     lane.ticks = ticks.clone();

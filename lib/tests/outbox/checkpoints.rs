@@ -78,6 +78,21 @@ async fn a_lane_is_not_taken_while_a_checkpoint_of_it_is_being_committed() {
 }
 
 #[tokio::test]
+async fn a_heartbeat_from_before_the_clock_was_set_back_keeps_no_lane() {
+    let database = Database::new().await;
+    let (mut holder, mut taker) = (connect(&database).await, connect(&database).await);
+    let (frozen, other) = (Uuid::now_v7(), Uuid::now_v7());
+    lanes::register(&mut holder, frozen, "frozen").await.unwrap();
+    assert_eq!(lanes::claim(&mut holder, frozen, 16, LEASE).await.unwrap().len(), 16);
+    assert!(lanes::claim(&mut taker, other, 16, LEASE).await.unwrap().is_empty(), "its holder lives");
+    sqlx::query("UPDATE relays SET beat_at = beat_at + interval '1 hour'").execute(&database.owner).await.unwrap();
+    assert!(lanes::look(&mut taker, LEASE).await.unwrap().relays.is_empty());
+    assert_eq!(lanes::claim(&mut taker, other, 16, LEASE).await.unwrap().len(), 16);
+    assert!(lanes::beat(&mut holder, frozen).await.unwrap());
+    assert_eq!(lanes::look(&mut taker, LEASE).await.unwrap().relays, [frozen], "its heart beats again");
+}
+
+#[tokio::test]
 async fn trimming_keeps_the_first_and_the_last_of_each_epoch_as_evidence() {
     let database = Database::new().await;
     let mut connection = connect(&database).await;

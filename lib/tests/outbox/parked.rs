@@ -1,7 +1,10 @@
-//! Guarantees about what an operator does with parked events, by the program as it is shipped.
+//! Guarantees about parked events, and about what an operator does with them, by the program as it is shipped.
 
 use std::process::Output;
+use std::time::Duration;
 
+use payfleet::outbox::lanes::{self, Held};
+use payfleet::outbox::parked::{self, Pair, Refused, Resent};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
@@ -71,4 +74,39 @@ async fn without_postgresql_both_fail_and_say_why() {
         assert_eq!(failed.status.code(), Some(1), "{told}");
         assert!(told.starts_with("payfleet: PostgreSQL cannot be used: "), "{told}");
     }
+}
+
+/// The first of them stood there because its topic was missing, the others behind it; then the lane's owner was stopped half-way.
+#[tokio::test]
+async fn what_is_left_of_a_pair_that_was_sent_again_in_part_is_due_for_the_next_owner() {
+    let database = Database::new().await;
+    let mut connection = database.settings().connect("test").await.unwrap();
+    let held = lanes::claim(&mut connection, Uuid::now_v7(), 16, Duration::from_secs(5)).await.unwrap()[3];
+    let pair = Pair { aggregate: Uuid::now_v7(), topic: "payments.events".into() };
+    sqlx::query(
+        "INSERT INTO parked (id, lane, aggregate, seq, topic, type, payload, at, reason, retry_at)
+         SELECT n, $1, $2, n, $3, 't', 'four', clock_timestamp(), 'no topic', CASE n WHEN 1 THEN clock_timestamp() END
+         FROM generate_series(1, 3) n",
+    )
+    .bind(held.lane)
+    .bind(pair.aggregate)
+    .bind(&pair.topic)
+    .execute(&database.app)
+    .await
+    .unwrap();
+    let other = Pair { topic: "payments.commands.stripe".into(), ..pair.clone() };
+    let both = vec![pair.clone(), other];
+    let rows = parked::rows_of(&mut connection, &both, 2).await.unwrap();
+    assert_eq!(rows.iter().map(|row| row.id).collect::<Vec<_>>(), [1, 2]);
+
+    let half_way = Resent { pairs: both, delivered: vec![1], refused: vec![] };
+    assert_eq!(parked::settle(&mut connection, held, &half_way).await.unwrap(), Some(vec![pair.clone()]));
+    assert_eq!(parked::due(&mut connection, &[held.lane]).await.unwrap(), [(held.lane, pair.clone())]);
+
+    let refused = Refused { pair: pair.clone(), reason: "too large".into(), retry_in: None };
+    let refused = Resent { delivered: vec![2], refused: vec![refused], ..half_way };
+    assert_eq!(parked::settle(&mut connection, held, &refused).await.unwrap(), Some(vec![pair]));
+    assert!(parked::due(&mut connection, &[held.lane]).await.unwrap().is_empty(), "a person says when");
+    let taken = Held { epoch: held.epoch - 1, ..held };
+    assert_eq!(parked::settle(&mut connection, taken, &refused).await.unwrap(), None, "another relay has the lane");
 }

@@ -161,3 +161,24 @@ async fn a_topic_that_is_missing_is_found_out_once_and_not_for_each_of_its_event
     fleet.drained().await;
     relay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn hundreds_of_parked_pairs_are_sent_again_while_their_lane_goes_on() {
+    let fleet = Fleet::new(160).await;
+    sqlx::query(
+        "INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload)
+         SELECT 0, 5, stray, seq, 'payments.commands.new', 't', '{}'
+         FROM (SELECT gen_random_uuid() AS stray FROM generate_series(1, 150)) strays, generate_series(1, 2) seq",
+    )
+    .execute(&fleet.database.app)
+    .await
+    .unwrap();
+    let relay = fleet.relay("a");
+    settled_with(&fleet, 300).await;
+    payfleet::kafka::topics::ensure(&fleet.topics.settings, &["payments.commands.new".to_owned()]).await.unwrap();
+    parked::retry_all(&fleet.database.app).await.unwrap();
+    fleet.step_all(10).await;
+    fleet.drained().await;
+    fleet.verdict().await.assert_clean();
+    relay.stop().await;
+}

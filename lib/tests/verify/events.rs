@@ -84,6 +84,28 @@ async fn what_was_delivered_before_a_rebase_is_not_checkable() {
     assert!(finding.gaps[0].contains("before a rebase is not known"), "{finding:?}");
 }
 
+#[tokio::test]
+async fn steps_with_numbers_that_this_server_has_not_reached_follow_the_ring_in_a_rebase() {
+    let mut world = World::lawful().await;
+    world.accepted(Kind::Deposit, 10).await;
+    for record in &world.records[world.records.len() - 2..] {
+        world.in_outbox(record).await;
+    }
+    // As a dump read into a younger server leaves them.
+    for table in ["transitions", "outbox"] {
+        world.sql(&format!("UPDATE {table} SET xid = (xid::text::bigint + 5000000)::text::xid8")).await;
+    }
+    rebase(&mut world.owner().acquire().await.unwrap()).await.unwrap();
+    let finding = world.judge_only(Invariant::I8, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::NotCheckable, "{finding:?}");
+    assert!(finding.gaps[0].contains("before a rebase is not known"), "{finding:?}");
+    let waiting: i64 = sqlx::query_scalar("SELECT count(*) FROM transitions WHERE xid IN (SELECT xid FROM outbox)")
+        .fetch_one(world.owner())
+        .await
+        .unwrap();
+    assert_eq!(waiting, 1, "the one whose rows are in the ring");
+}
+
 /// Corrupts the records before they are produced, and expects this invariant, and none of `innocent`, to be violated.
 async fn topics_rejected(
     corrupt: impl FnOnce(&mut Vec<Record>),

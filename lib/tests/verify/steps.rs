@@ -165,6 +165,19 @@ async fn a_checkpoint_of_an_older_owner_is_found_before_the_new_one_has_written_
     assert!(finding.examples[0].contains("was written after the lane was taken with 4"), "{finding:?}");
 }
 
+/// The clock was an hour ahead when the older owner wrote its last one.
+#[tokio::test]
+async fn a_checkpoint_from_before_the_clock_was_set_back_accuses_nobody() {
+    let world = World::lawful().await;
+    world.checkpoint(5, 3).await;
+    world.sql("UPDATE checkpoints SET at = at + interval '1 hour'").await;
+    world.sql("UPDATE lanes SET epoch = 4, taken_at = clock_timestamp() WHERE lane = 5").await;
+    assert_eq!(world.judge_only(Invariant::I19, Rest::Live).await.verdict(), Verdict::Held);
+    world.sql("UPDATE checkpoints SET at = at - interval '1 hour'").await;
+    world.sql("UPDATE lanes SET taken_at = taken_at - interval '1 hour' WHERE lane = 5").await;
+    assert_eq!(world.judge_only(Invariant::I19, Rest::Live).await.verdict(), Verdict::Violated);
+}
+
 #[tokio::test]
 async fn progress_that_goes_back_is_found() {
     let world = World::lawful().await;
