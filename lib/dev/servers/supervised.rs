@@ -227,6 +227,12 @@ mod tests {
         let process = Supervised::start("relay", &place, command, Signal::TERM).unwrap();
         let pid = process.pid().unwrap().cast_signed();
         let started = Record::of(pid).unwrap();
+        // It is started before it has its environment.
+        let environment = format!("/proc/{pid}/environ");
+        let has_it = |given: Vec<u8>| given.split(|byte| *byte == 0).any(|one| one.ends_with(b"=/somewhere"));
+        while !std::fs::read(&environment).is_ok_and(has_it) {
+            tokio::task::yield_now().await;
+        }
         stop_by_environment(pid, "PAYFLEET_PROCESS__RUN_DIR=/some", Signal::TERM).await;
         assert!(started.is_alive(), "it was ended although another one was meant");
         stop_by_environment(pid, "PAYFLEET_PROCESS__RUN_DIR=/somewhere", Signal::TERM).await;
