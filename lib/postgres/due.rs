@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use futures_util::future::BoxFuture;
+use sqlx::{PgConnection, PgPool};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -47,7 +48,7 @@ pub struct Row {
 }
 
 impl Found {
-    pub fn of(rows: Vec<Row>) -> Result<Self, sqlx::Error> {
+    fn of(rows: Vec<Row>) -> Result<Self, sqlx::Error> {
         let now = rows.first().map(|row| row.now).ok_or(sqlx::Error::RowNotFound)?;
         let due = rows.into_iter().filter_map(|row| {
             let (id, gateway, due_at) = (row.id?, row.gateway?, row.due_at?);
@@ -60,30 +61,28 @@ impl Found {
 /// For a search from the very beginning.
 const WHOLE_LIMIT: Duration = Duration::from_secs(600);
 
-/// Bounds the taking on our side; `limit` is that of an ordinary statement. What was taken and not told is due again by itself.
-pub async fn within<T>(
-    search: &Search,
-    limit: Duration,
-    taking: impl Future<Output = Result<T, sqlx::Error>>,
-) -> Result<T, sqlx::Error> {
-    super::within(if search.from.is_none() { WHOLE_LIMIT.max(limit) } else { limit }, taking).await
-}
+/// A table's own claiming statement, run on the connection of a claim.
+pub type Taking = for<'c> fn(&'c mut PgConnection, &'c Search) -> BoxFuture<'c, Result<Vec<Row>, sqlx::Error>>;
 
-/// The transaction that a claim runs in. A search from the very beginning may have to read past millions of dead entries while an
-/// old snapshot is held open, and is given the time for it: cut off, it would never get further. To begin takes no such time.
-pub async fn begin<'c>(
-    pool: &'c PgPool,
-    search: &Search,
-    limit: Duration,
-) -> Result<sqlx::Transaction<'c, sqlx::Postgres>, sqlx::Error> {
+/// Takes what is due by the table's own statement. `limit` is that of an ordinary statement.
+///
+/// A search from the very beginning may have to read past millions of dead entries while an old snapshot is held open, and is given the
+/// time for it: cut off, it would never get further. To begin and to commit take no such time. What was taken and not told is due again
+/// by itself.
+pub async fn claim(pool: &PgPool, search: &Search, limit: Duration, taking: Taking) -> Result<Found, sqlx::Error> {
+    let whole = search.from.is_none();
     let beginning = async {
         let mut claim = pool.begin().await?;
-        if search.from.is_none() {
+        if whole {
             sqlx::query("SET LOCAL statement_timeout = '10min'").execute(&mut *claim).await?;
         }
         Ok::<_, sqlx::Error>(claim)
     };
-    super::within(limit, beginning).await
+    let mut claim = super::within(limit, beginning).await?;
+    let longest = if whole { WHOLE_LIMIT.max(limit) } else { limit };
+    let rows = super::within(longest, taking(&mut claim, search)).await?;
+    super::within(limit, claim.commit()).await?;
+    Found::of(rows)
 }
 
 /// Milliseconds, as the statements take them.

@@ -1,5 +1,6 @@
 //! Guarantees of callbacks: stored once, applied once, whatever their order and number.
 
+mod hostile;
 mod http;
 
 use futures_util::future::join_all;

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use sqlx::PgPool;
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use sqlx::{PgConnection, PgPool};
 use uuid::Uuid;
 
-use crate::postgres;
 use crate::postgres::due::{self, Found, Row, Search, millis};
 
 /// Notified when a payment was made due out of turn.
@@ -13,23 +14,21 @@ pub const CHANNEL: &str = "payfleet_due";
 
 /// Takes payments that are due; see [`Search`]. `limit` is that of an ordinary statement.
 pub async fn claim(pool: &PgPool, search: &Search, limit: Duration) -> Result<Found, sqlx::Error> {
-    let mut claim = due::begin(pool, search, limit).await?;
-    let taking = async {
-        sqlx::query_file_as!(
-            Row,
-            "lib/transactions/sql/claim_due.sql",
-            search.from,
-            &search.except,
-            search.limit as i64,
-            millis(search.leave),
-            millis(search.longest)
-        )
-        .fetch_all(&mut *claim)
-        .await
-    };
-    let rows = due::within(search, limit, taking).await?;
-    postgres::within(limit, claim.commit()).await?;
-    Found::of(rows)
+    due::claim(pool, search, limit, take).await
+}
+
+fn take<'c>(connection: &'c mut PgConnection, search: &'c Search) -> BoxFuture<'c, Result<Vec<Row>, sqlx::Error>> {
+    sqlx::query_file_as!(
+        Row,
+        "lib/transactions/sql/claim_due.sql",
+        search.from,
+        &search.except,
+        search.limit as i64,
+        millis(search.leave),
+        millis(search.longest)
+    )
+    .fetch_all(connection)
+    .boxed()
 }
 
 /// Makes a payment due at once and wakes the reconcilers. False: it is final, nothing will be looked at.
