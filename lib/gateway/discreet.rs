@@ -22,6 +22,8 @@ use crate::domain::outcome::{Notice, Outcome};
 const MASK: &str = "[account]";
 /// Characters of a gateway's words that are kept.
 const LENGTH_LIMIT: usize = 500;
+/// Characters that are looked at for the form of an account: an address has 64, an @ and 255 at most (RFC 5321, 4.5.3.1), all else is shorter.
+const FORM_LIMIT: usize = 320;
 /// A destination as short as this is only taken for itself where it is a word of its own.
 const SHORT: usize = 5;
 /// Digits in a row that may be an account: fewer are amounts and line numbers.
@@ -89,17 +91,31 @@ fn mask(words: &str, destination: Option<&Destination>) -> String {
         Destination::Iban(account) | Destination::Email(account) | Destination::Token(account) => account.as_str(),
         Destination::AccountNumber { account_number, .. } => account_number.as_str(),
     });
-    let mut masked = String::with_capacity(words.len());
-    let (mut rest, mut before) = (words, None);
-    while let Some(next) = rest.chars().next() {
+    let mut masked = String::new();
+    let (mut rest, mut before, mut written) = (words, None, 0);
+    while written < LENGTH_LIMIT
+        && let Some(next) = rest.chars().next()
+    {
+        let start = beginning(rest);
         let found =
-            itself(rest, account, before).or_else(|| (!before.is_some_and(is_word)).then(|| form(rest)).flatten());
+            itself(rest, account, before).or_else(|| (!before.is_some_and(is_word)).then(|| form(start)).flatten());
         let taken = found.unwrap_or(next.len_utf8());
-        masked.push_str(if found.is_some() { MASK } else { &rest[..taken] });
+        let kept = if found.is_some() { MASK } else { &rest[..taken] };
+        masked.push_str(kept);
+        written += kept.chars().count();
+        // It may go on beyond what is looked at: then nothing after it is kept.
+        if found.is_some() && start.len() < rest.len() && taken + SHORT > start.len() {
+            break;
+        }
         before = rest[..taken].chars().next_back();
         rest = &rest[taken..];
     }
     masked.chars().take(LENGTH_LIMIT).collect()
+}
+
+/// As much of the text as may be an account. Words without end cost no more than this for each character that is kept.
+fn beginning(rest: &str) -> &str {
+    rest.char_indices().nth(FORM_LIMIT).map_or(rest, |(end, _)| &rest[..end])
 }
 
 /// The length of the payment's own account at the start of the text, whichever case it is written in.
@@ -245,6 +261,19 @@ mod tests {
     #[test]
     fn words_without_end_are_cut() {
         assert_eq!(mask(&"x ".repeat(100_000), None).chars().count(), LENGTH_LIMIT);
+    }
+
+    #[test]
+    fn of_words_without_end_no_more_is_looked_at_than_an_account_is_long() {
+        for words in ["-".repeat(250_000), "é".repeat(250_000), "1 ".repeat(250_000)] {
+            assert!(beginning(&words).chars().count() <= FORM_LIMIT);
+            assert!(mask(&words, None).chars().count() <= LENGTH_LIMIT);
+        }
+        let far = format!("a{}@example.com", "-".repeat(250_000));
+        assert!(mask(&far, None).starts_with("a---"), "the end of the text was looked at");
+        for endless in ["4242".repeat(1_000), "4242 ".repeat(1_000), format!("ba_{}", "1".repeat(1_000))] {
+            assert_eq!(mask(&endless, None), MASK);
+        }
     }
 
     #[test]

@@ -54,7 +54,7 @@ impl Settlement {
         };
         let candidate = match &payment.reference {
             Some(_) => None,
-            None => callbacks::named_reference(&self.0.pool, transaction.id, attempt.id).await?,
+            None => self.bounded(callbacks::named_reference(&self.0.pool, transaction.id, attempt.id)).await?,
         };
         Ok(Payment { candidate, ..payment })
     }

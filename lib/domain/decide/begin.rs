@@ -99,10 +99,12 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
     {
         return Begin::Instead(Decision::Nothing(why));
     }
+    // What the gateway did not know before this call says nothing of this call.
+    let attempt_change = AttemptChange { not_found: Some(0), ..attempt_now(attempt, attempt.state) };
     let change =
         Step::new(transaction, Status::Submitting, format!("begin:{}:{fresh}", operation.as_str()), Actor::Worker)
             .asks(transaction.asks_kept_by(operation))
-            .attempt(attempt_now(attempt, attempt.state))
+            .attempt(attempt_change)
             .operation(OperationChange::MayBeSent { kind: operation, for_at_most: policy.send_within })
             .due_in(Some(policy.call_within + policy.margin))
             .done();

@@ -147,7 +147,7 @@ impl Order {
                     Some(link) => Outcome::NeedsCustomer {
                         reference,
                         redirect_url: link.href.clone(),
-                        expires_at: self.create_time.map(|created| created + customer),
+                        expires_at: self.create_time.and_then(|created| created.checked_add(customer)),
                     },
                     None => Outcome::Unknown { why: format!("order {reference} has no page to approve it on") },
                 }
@@ -278,6 +278,13 @@ mod tests {
         assert_eq!(told(&to_create(&Answer::made(200, &finer), EXPECTED)), "unknown");
         let none = fixture!("order_approved").replace("\"APPROVED\"", "\"COMPLETED\"");
         assert_eq!(told(&to_create(&Answer::made(200, &none), EXPECTED)), "unknown");
+    }
+
+    #[test]
+    fn an_order_of_a_day_that_no_calendar_has_is_read_without_an_end() {
+        let late = fixture!("order_created").replace("2026-01-01T00:00:00Z", "9999-12-31T23:59:59Z");
+        let outcome = to_create(&Answer::made(201, &late), EXPECTED);
+        assert!(matches!(outcome, Outcome::NeedsCustomer { expires_at: None, .. }), "{outcome:?}");
     }
 
     #[test]

@@ -92,10 +92,12 @@ pub(super) fn to_retrieve(answer: &Answer, key: &str) -> Outcome {
     }
 }
 
-/// The answer to a question by a batch id that is only said to be ours: another payout's batch leaves us where we were.
+/// The answer to a question by a batch id that is only said to be ours: another payout's batch, or none, leaves us
+/// where we were, and sending again under the same `sender_batch_id` is safe.
 pub(super) fn to_candidate(answer: &Answer, key: &str) -> Outcome {
     match answer.json::<Batch>() {
         Ok(batch) if answer.status.as_u16() == 200 && !batch.is_under(key) => Outcome::Unseen,
+        _ if answer.status.as_u16() == 404 => Outcome::Unseen,
         _ => to_retrieve(answer, key),
     }
 }
@@ -224,7 +226,8 @@ mod tests {
         let success = fixture!("payout_success");
         assert_eq!(candidate(200, success, &key()), "succeeded 5UXD2E8A7EBQJ 12.50 EUR");
         assert_eq!(candidate(200, success, "another"), "unseen");
-        for (status, body) in [(404, fixture!("error_not_found")), (500, success), (200, "{}")] {
+        assert_eq!(candidate(404, fixture!("error_not_found"), &key()), "unseen");
+        for (status, body) in [(500, success), (200, "{}")] {
             assert_eq!(candidate(status, body, &key()), "unknown", "{status} {body}");
         }
     }

@@ -44,6 +44,12 @@ pub(super) fn to_retrieve<T: Booked + DeserializeOwned>(answer: &Answer, expecte
     }
 }
 
+/// The answer to a question by an id that is only said to be this payment's. None: it is not, or cannot be read; the list may tell.
+pub(super) fn to_candidate<T: Booked + DeserializeOwned>(answer: &Answer, expected: Expected) -> Option<Outcome> {
+    let object = answer.json::<T>().ok().filter(|_| answer.status.as_u16() == 200)?;
+    (object.attempt() == Some(expected.attempt)).then(|| object.outcome(expected.customer))
+}
+
 /// A page of a list: the payment if it is there, else the id after which the next page begins.
 pub(super) enum Page {
     Found(Outcome),
@@ -230,6 +236,14 @@ mod tests {
             told(&to_retrieve::<PaymentIntent>(&there, EXPECTED)),
             "succeeded pi_3PayfleetFixture0001 12.50 EUR"
         );
+    }
+
+    #[test]
+    fn a_payment_of_a_day_that_no_calendar_has_is_read_without_an_end() {
+        let mut late: Value = serde_json::from_str(fixture!("payment_intent_requires_action")).unwrap();
+        late["created"] = 253_402_300_799_i64.into();
+        let outcome = to_create::<PaymentIntent>(&Answer::made(200, &late.to_string()), EXPECTED);
+        assert!(matches!(outcome, Outcome::NeedsCustomer { expires_at: None, .. }), "{outcome:?}");
     }
 
     #[test]

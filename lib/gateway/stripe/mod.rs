@@ -5,7 +5,7 @@
 //! | deposit | form `POST /v1/payment_intents`, `confirm=true` |
 //! | withdrawal | form `POST /v1/payouts` to a `destination` that Stripe already knows |
 //! | key | `Idempotency-Key`: the operation's key; `metadata[attempt_id]`, `metadata[transaction_id]`: hyphenated UUIDs |
-//! | ask | `GET /v1/payment_intents/{id}`, `GET /v1/payouts/{id}`, or a list of the created window |
+//! | ask | `GET /v1/payment_intents/{id}`, `GET /v1/payouts/{id}`, by a callback's id if its metadata names our attempt, or a list of the created window |
 //! | callbacks | `payment_intent.*` and `payout.*`, signed in `Stripe-Signature` (t, v1) |
 //!
 //! `fixtures/` was written from the formats that Stripe publishes: docs.stripe.com/api/payment_intents/object,
@@ -128,6 +128,13 @@ impl Stripe {
         if let Some(reference) = &payment.reference {
             let answer = self.client.call(self.get(format!("{path}/{}", plain(reference)?)), deadline).await?;
             return Ok(answer::to_retrieve::<T>(&answer, self.expected(payment)));
+        }
+        // A callback named it: believed only if Stripe says that it is this attempt's.
+        if let Some(candidate) = payment.candidate.as_deref().and_then(|id| plain(id).ok()) {
+            let answer = self.client.call(self.get(format!("{path}/{candidate}")), deadline).await?;
+            if let Some(outcome) = answer::to_candidate::<T>(&answer, self.expected(payment)) {
+                return Ok(outcome);
+            }
         }
         let (mut after, skew) = (None, Duration::seconds(self.settings.clock_skew_s.into()));
         for page in 0..PAGE_LIMIT {

@@ -112,8 +112,9 @@ impl Booked for PaymentIntent {
                 let redirect = self.next_action.as_ref().and_then(|action| action.redirect_to_url.as_ref());
                 match redirect.and_then(|redirect| redirect.url.clone()) {
                     Some(redirect_url) => {
-                        let expires_at =
-                            OffsetDateTime::from_unix_timestamp(self.created).ok().map(|created| created + customer);
+                        let expires_at = OffsetDateTime::from_unix_timestamp(self.created)
+                            .ok()
+                            .and_then(|created| created.checked_add(customer));
                         Outcome::NeedsCustomer { reference, redirect_url, expires_at }
                     }
                     None => unknown("asks for an action that only Stripe's own page code can show"),

@@ -132,6 +132,30 @@ async fn a_lost_payment_is_found_by_its_attempt_in_the_created_window() {
 }
 
 #[tokio::test]
+async fn an_id_that_a_callback_named_is_asked_by_first_and_believed_only_of_our_own_attempt() {
+    let foreign = SUCCEEDED.replace("01920000-0000-7000-8000-000000000001", "01920000-0000-7000-8000-000000000002");
+    assert_ne!(foreign, SUCCEEDED);
+    let mut payment = deposit();
+    payment.candidate = Some("pi_named".into());
+    for (status, named, asked) in [(200, SUCCEEDED, 1), (200, foreign.as_str(), 2), (404, "{}", 2)] {
+        let wire = Wire::open().await;
+        let gateway = gateway(&wire.url(), "stripe");
+        let server = async {
+            let mut peer = wire.accept().await;
+            let mut lines = vec![peer.exchange(status, named).await.line];
+            if asked == 2 {
+                lines.push(peer.exchange(200, LIST).await.line);
+            }
+            lines
+        };
+        let (outcome, lines) = tokio::join!(gateway.ask(&payment, patient()), server);
+        assert!(succeeded(&outcome, "pi_3PayfleetFixture0001"), "{outcome:?}");
+        assert_eq!(lines[0], "GET /v1/payment_intents/pi_named HTTP/1.1");
+        assert_eq!(lines.len(), asked);
+    }
+}
+
+#[tokio::test]
 async fn not_found_needs_the_whole_window() {
     let empty = include_str!("../../gateway/stripe/fixtures/list_empty.json");
     let wire = Wire::open().await;

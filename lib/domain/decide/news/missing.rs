@@ -52,7 +52,13 @@ impl Learner<'_> {
     /// The gateway, asked, does not know the payment. It may be on its way still, so one such answer proves nothing; and of a withdrawal
     /// it never does: it lets the payment be sent again under its key, and the answer to that tells.
     pub(super) fn not_found(&self) -> Decision {
-        if !(self.is_live() && self.transaction.status == Status::Unknown) {
+        let status = self.transaction.status;
+        if self.is_live() && status == Status::Submitting {
+            return Decision::Nothing("a call is under way");
+        }
+        // The customer's turn, and yet a capture was sent: the order was on the books, and is gone.
+        let was_captured = status == Status::RequiresAction && self.captures() > 0;
+        if !(self.is_live() && (status == Status::Unknown || was_captured)) {
             return if self.is_live() { self.ask_later() } else { self.unpaid_after_the_end() };
         }
         let (policy, now) = (self.context.policy, self.context.now);
@@ -110,6 +116,8 @@ impl Learner<'_> {
     pub(super) fn count_not_found(&self) -> Decision {
         let count = self.attempt.not_found.saturating_add(1);
         let message = "The gateway, asked twice, does not know the payment.";
+        let waits = self.transaction.status == Status::RequiresAction;
+        let still = if waits { self.attempt.state } else { AttemptState::Unknown };
         let is_certain = self.transaction.kind == Kind::Deposit || self.was_rejected_again();
         let step = match (count >= 2, is_certain) {
             (true, true) => self
@@ -119,7 +127,7 @@ impl Learner<'_> {
                 .post_failure(),
             (true, false) => self.step(Status::Review, AttemptState::Unknown).reason("not_found", message, None),
             (false, _) => self
-                .step(Status::Unknown, AttemptState::Unknown)
+                .step(self.transaction.status, still)
                 .asks(self.transaction.asks)
                 .due_in(Some(self.context.policy.settle_window)),
         };
@@ -133,12 +141,18 @@ impl Learner<'_> {
     /// No information. After a call it is now official that we do not know; unless another call of the operation is under way since,
     /// whose answer is still to come.
     pub(super) fn unknown(&self) -> Decision {
+        // What the order's call was answered says nothing of the capture that is under way.
+        if self.is_current() && self.capture_under_way() && !self.answers_capture() {
+            return Decision::Nothing("a capture is under way");
+        }
         match (self.news.source, self.transaction.status) {
             (Source::Call { operation, .. }, Status::Submitting) if self.is_current() && !self.is_stale() => {
                 let state =
                     if self.attempt.state == AttemptState::Open { AttemptState::Unknown } else { self.attempt.state };
                 let asks = self.transaction.asks_kept_by(operation);
-                let due_in = self.context.policy.ask_in(asks).max(self.retry_after().unwrap_or_default());
+                let calls = if operation == Operation::Capture { self.captures() } else { 1 };
+                let wait = self.context.policy.ask_in(calls.saturating_sub(1));
+                let due_in = wait.max(self.retry_after().unwrap_or_default());
                 let step = self.step(Status::Unknown, state).asks(asks).due_in(Some(due_in));
                 Decision::step(
                     step.reason("outcome_unknown", "The gateway's answer is not known; it is being asked.", None)

@@ -203,9 +203,14 @@ impl<'a> Learner<'a> {
         self.ask_later()
     }
 
-    /// Asked about a payment that has ended here, the gateway gives no answer. If nobody contradicted how it ended, it is left at that
-    /// after the last question.
+    /// Asked about a payment that has ended here, the gateway gives no answer. After the last question it is left at that if it has
+    /// succeeded and nobody contradicted; one without success may have been paid after all, so a human decides.
     fn unanswered(&self) -> Decision {
+        let without_success = matches!(self.transaction.status, Status::Failed | Status::Expired);
+        if self.was_last() && !self.transaction.contradicted && without_success {
+            let message = "The gateway rang about a payment that ended without success, and gave no answer when asked.";
+            return self.review("bell_unanswered", message, self.attempt.state);
+        }
         if self.was_last() && !self.transaction.contradicted {
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }

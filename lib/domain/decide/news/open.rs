@@ -11,7 +11,7 @@ impl Learner<'_> {
             Status::AwaitingGateway if self.was_asked() => self.ask_later(),
             Status::AwaitingGateway => self.note(AttemptState::Accepted),
             // While a capture is under way, "accepted" is about the order, not about the capture.
-            Status::Submitting if self.capture_under_way() && !matches!(self.news.source, Source::Call { .. }) => {
+            Status::Submitting if self.capture_under_way() && !self.answers_capture() => {
                 Decision::Nothing("a capture is under way")
             }
             _ => Decision::step(
@@ -35,15 +35,24 @@ impl Learner<'_> {
         }
     }
 
+    pub(super) fn answers_capture(&self) -> bool {
+        matches!(self.news.source, Source::Call { operation: Operation::Capture, .. })
+    }
+
     pub(super) fn capture_under_way(&self) -> bool {
         self.transaction.status == Status::Submitting && self.attempt.operation(Operation::Capture).is_some()
+    }
+
+    /// How often the capture may have been sent. Captures are paced by this alone: questions that were put early do not put them off.
+    pub(super) fn captures(&self) -> i16 {
+        self.attempt.operation(Operation::Capture).map_or(0, |capture| capture.calls)
     }
 
     /// How long the latest capture was sent too lately for the next.
     fn capture_rests_for(&self) -> Option<Duration> {
         let policy = self.context.policy;
         let sent_at = self.attempt.operation(Operation::Capture)?.send_by - policy.send_within;
-        let next = sent_at + policy.ask_in(self.transaction.asks);
+        let next = sent_at + policy.ask_in(self.captures().saturating_sub(1));
         (next > self.context.now).then(|| (next - self.context.now).unsigned_abs())
     }
 
@@ -105,6 +114,6 @@ impl Learner<'_> {
         let was_sent = self.attempt.operation(Operation::Capture).is_some();
         let asks = if ordered || was_sent { self.transaction.asks.saturating_add(1) } else { 0 };
         let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks);
-        Decision::step(step.due_in(Some(self.context.policy.ask_in(asks))).done())
+        Decision::step(step.due_in(Some(self.context.policy.ask_in(self.captures()))).done())
     }
 }

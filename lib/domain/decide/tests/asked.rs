@@ -140,6 +140,26 @@ fn a_withdrawal_that_its_gateway_never_knows_is_sent_again_under_its_key_and_the
     assert!(calls >= 2 && transaction.attempts.len() == 1, "{calls} calls");
 }
 
+#[test]
+fn questions_asked_out_of_turn_do_not_put_off_a_capture() {
+    let approved = Outcome::Approved { reference: "pi_1".into() };
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    transaction.attempts[0].state = AttemptState::Approved;
+    transaction.asks = 60;
+    let sent =
+        OperationState { kind: Operation::Capture, calls: 1, send_by: NOW + policy().send_within, rejected: false };
+    transaction.attempts[0].operations.push(sent);
+    let (early, in_turn) = (NOW + Duration::from_secs(4), NOW + Duration::from_secs(5));
+    let rests = answered_at(early, &transaction, &approved);
+    assert!(matches!(rests, Decision::LookAgain { due_in: Some(rest), .. } if rest.as_secs() == 1), "{rests:?}");
+    let ordered = answered_at(in_turn, &transaction, &approved);
+    assert_eq!((step(&ordered).command.is_some(), step(&ordered).due_in), (true, Some(Duration::from_secs(15))));
+    transaction.status = Status::Submitting;
+    let source = Source::Call { operation: Operation::Capture, begun: 7, calls: 1 };
+    let failed = told_at(in_turn, &transaction, source, &Outcome::Unknown { why: "422".into() });
+    assert_eq!(step(&failed).due_in, Some(Duration::from_secs(5)));
+}
+
 /// As of a PayPal whose captures fail while its orders stay approved.
 #[test]
 fn a_capture_that_fails_is_ordered_again_at_the_pace_of_the_schedule_and_ends_with_it() {

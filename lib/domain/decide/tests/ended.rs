@@ -124,6 +124,56 @@ fn an_order_that_is_gone_a_settle_window_after_its_capture_twice_was_not_execute
 }
 
 #[test]
+fn an_order_that_is_gone_while_the_customer_is_waited_for_ends_too_and_a_call_under_way_is_not_moved() {
+    let gone = Outcome::Expired { reference: Some(reference()) };
+    let sent = OperationState { kind: Operation::Capture, calls: 1, send_by: NOW, rejected: false };
+    let mut transaction = payment(Kind::Deposit, Status::RequiresAction);
+    transaction.attempts[0].operations.push(sent.clone());
+    let minutes = |minutes: u32| NOW + Duration::from_secs(61) * minutes;
+    let first = answered_at(minutes(1), &transaction, &gone);
+    assert_eq!(step(&first).to, Status::RequiresAction);
+    let after = step(&first).applied_to(&transaction, minutes(1));
+    let second = answered_at(minutes(2), &after, &gone);
+    assert_eq!((step(&second).to, step(&second).substatus), (Status::Failed, Some(Substatus::NotExecuted)));
+    let mut calling = payment(Kind::Deposit, Status::Submitting);
+    calling.attempts[0].operations.push(sent);
+    assert!(matches!(answered_at(minutes(1), &calling, &gone), Decision::Nothing(_)));
+}
+
+#[test]
+fn the_answer_to_the_order_does_not_end_the_call_of_its_capture() {
+    let mut transaction = payment(Kind::Deposit, Status::Submitting);
+    let sent = OperationState { kind: Operation::Capture, calls: 1, send_by: NOW, rejected: false };
+    transaction.attempts[0].operations.push(sent);
+    let ordered = Source::Call { operation: Operation::Create, begun: 2, calls: 1 };
+    let approved = Outcome::Approved { reference: reference() };
+    let unknown = Outcome::Unknown { why: "time-out".into() };
+    for outcome in [Outcome::Accepted { reference: reference() }, approved, page(), unknown.clone()] {
+        let decision = told(&transaction, ordered, &outcome);
+        assert!(matches!(decision, Decision::Nothing(_)), "{}: {decision:?}", outcome.name());
+    }
+    let captured = Source::Call { operation: Operation::Capture, begun: 7, calls: 1 };
+    assert_eq!(step(&told(&transaction, captured, &unknown)).to, Status::Unknown);
+}
+
+#[test]
+fn no_such_payment_before_a_capture_does_not_count_after_it() {
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    transaction.attempts[0].state = AttemptState::Approved;
+    (transaction.attempts[0].not_found, transaction.attempts[0].not_found_at) = (1, Some(NOW));
+    let command = Command {
+        transaction_id: transaction.id,
+        act: Act::Capture,
+        attempt: transaction.attempt,
+        gateway: transaction.gateway.clone(),
+        version: transaction.version,
+    };
+    let begun = within(NOW, |context| begin(&transaction, &command, Uuid::now_v7(), context));
+    let Begin::Call { change, .. } = begun else { panic!("{begun:?}") };
+    assert_eq!(change.applied_to(&transaction, NOW).attempts[0].not_found, 0);
+}
+
+#[test]
 fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_payment_to_a_human() {
     for kind in [Kind::Deposit, Kind::Withdrawal] {
         let transaction = payment(kind, Status::Succeeded);
@@ -143,7 +193,7 @@ fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_pa
 }
 
 #[test]
-fn a_bell_after_the_end_that_leads_to_no_answer_is_let_be_and_a_contradiction_is_a_humans() {
+fn a_bell_that_leads_to_no_answer_is_let_be_after_success_and_else_a_humans_as_is_a_contradiction() {
     let silent = Outcome::Unknown { why: "time-out".into() };
     let late = NOW + Duration::from_secs(3_600);
     for status in ENDED {
@@ -155,7 +205,12 @@ fn a_bell_after_the_end_that_leads_to_no_answer_is_let_be_and_a_contradiction_is
         assert!(matches!(answered_at(late, &asked, &silent), Decision::LookAgain { due_in: Some(_), .. }));
         asked.asks = 2;
         let last = answered_at(late, &asked, &silent);
-        assert!(matches!(last, Decision::LookAgain { due_in: None, .. }), "{status:?}: {last:?}");
+        if status == Status::Succeeded {
+            assert!(matches!(last, Decision::LookAgain { due_in: None, .. }), "{status:?}: {last:?}");
+        } else {
+            let reason = step(&last).reason.as_ref().map(|reason| reason.code.as_str());
+            assert_eq!((step(&last).to, reason), (Status::Review, Some("bell_unanswered")), "{status:?}");
+        }
         let still_open = answered_at(late, &asked, &Outcome::Accepted { reference: reference() });
         assert_eq!(step(&still_open).to, Status::Review, "{status:?}");
 
