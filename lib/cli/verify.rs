@@ -11,9 +11,7 @@ use clap::Args;
 use super::settings::Settings;
 use crate::dev::fleet::Books;
 use crate::ops::verify::report::EXIT_NOT_CHECKABLE;
-use crate::ops::verify::{
-    self, Cap, Hunt, Inputs, Invariant, Report, Rest, Samples, Sessions, Sightings, Verdict,
-};
+use crate::ops::verify::{self, Cap, Hunt, Inputs, Invariant, Report, Rest, Samples, Sessions, Sightings, Verdict};
 
 const ABOUT: &str = "\
 Reads the database in one snapshot, all records of the topics, and the logs that are given; changes nothing, and may run while the
@@ -115,9 +113,8 @@ fn caps(settings: &Settings, asked: Vec<Cap>) -> Vec<Cap> {
 }
 
 fn sightings(settings: &Settings, asked: &Verify) -> Sightings {
-    let sessions = asked
-        .watch_sessions
-        .map(|seconds| Sessions { over: Duration::from_secs(seconds), most: asked.most_sessions });
+    let sessions =
+        asked.watch_sessions.map(|seconds| Sessions { over: Duration::from_secs(seconds), most: asked.most_sessions });
     let hunt = asked.canaries.clone().map(|canaries| Hunt {
         canaries,
         redis: Some(settings.redis.clone()),

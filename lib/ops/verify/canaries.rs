@@ -77,7 +77,8 @@ pub async fn look_in_tables(
         if !table.readable {
             continue;
         }
-        let in_bytes = table.bytes.iter().map(|column| format!(" OR position(convert_to(canary, 'UTF8') IN {column}) > 0"));
+        let in_bytes =
+            table.bytes.iter().map(|column| format!(" OR position(convert_to(canary, 'UTF8') IN {column}) > 0"));
         // The names are the catalogue's own, and quoted by it.
         let look = format!(
             "SELECT count(*), count(*) FILTER (WHERE EXISTS (SELECT FROM unnest($1::text[]) AS word (canary)
@@ -106,9 +107,8 @@ pub async fn look_in_redis(url: &str, canaries: &Canaries, finding: &mut Finding
 
 async fn look_through(url: &str, canaries: &Canaries, finding: &mut Finding) -> redis::RedisResult<()> {
     let client = redis::Client::open(url)?;
-    let config = redis::AsyncConnectionConfig::new()
-        .set_connection_timeout(Some(ANSWER))
-        .set_response_timeout(Some(ANSWER));
+    let config =
+        redis::AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER)).set_response_timeout(Some(ANSWER));
     let mut redis = client.get_multiplexed_async_connection_with_config(&config).await?;
     let (mut cursor, mut others) = (0_u64, 0_u64);
     loop {

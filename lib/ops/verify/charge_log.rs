@@ -265,8 +265,10 @@ mod tests {
     fn a_lie_concerns_its_payment_or_without_a_key_its_gateway() {
         let attempt = Uuid::from_u128(1);
         let lied = |kind: &str, key: &str| {
-            read(&format!(r#"{{"entry":"lied","gateway":"bank","kind":"{kind}","key":{key},"at":"2026-11-20T10:00:00Z"}}
-"#))
+            read(&format!(
+                r#"{{"entry":"lied","gateway":"bank","kind":"{kind}","key":{key},"at":"2026-11-20T10:00:00Z"}}
+"#
+            ))
             .unwrap()
         };
         let key = format!("\"{}\"", Operation::Create.key(attempt));

@@ -4,8 +4,8 @@ use rdkafka::message::Message;
 
 use super::canaries::Canaries;
 use super::commands::Commands;
-use super::evidence::Evidence;
 use super::events::Judge;
+use super::evidence::Evidence;
 use super::records::{Extent, Reader, Unreadable};
 use super::report::Finding;
 use super::{Asked, Error, Invariant, Progress, SESSION, snapshot, unjudged};

@@ -24,11 +24,8 @@ async fn a_step_of_a_callback_that_was_never_stored_is_found() {
         "follows from no callback that was stored",
     )
     .await;
-    rejects(
-        "UPDATE transitions SET actor = 'callback' WHERE version = 2",
-        "follows from no callback that was stored",
-    )
-    .await;
+    rejects("UPDATE transitions SET actor = 'callback' WHERE version = 2", "follows from no callback that was stored")
+        .await;
 }
 
 #[tokio::test]

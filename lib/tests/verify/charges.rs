@@ -155,7 +155,8 @@ async fn a_failure_that_its_gateway_contradicts_may_still_become_a_success_while
     world.state(&failed, "captured");
     said(&world.judge_only(Invariant::I5, Rest::Live).await, "it stands, and the payment stands at failed");
     let key = Operation::Create.key(failed.attempt);
-    let lied = json!({ "entry": "lied", "gateway": "stripe", "key": key, "kind": "callback_contradicting", "at": now() });
+    let lied =
+        json!({ "entry": "lied", "gateway": "stripe", "key": key, "kind": "callback_contradicting", "at": now() });
     world.charges.push(lied);
     let live = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!((live.verdict(), live.under_way), (Verdict::Held, 1), "{live:?}");

@@ -58,5 +58,8 @@ async fn a_trigger_that_is_switched_off_is_found() {
     world.sql("ALTER TABLE ledger_entries DISABLE TRIGGER ALL").await;
     let finding = world.judge_only(Invariant::I18, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Violated);
-    assert!(finding.examples.iter().all(|example| example.ends_with("of ledger_entries is switched off")), "{finding:?}");
+    assert!(
+        finding.examples.iter().all(|example| example.ends_with("of ledger_entries is switched off")),
+        "{finding:?}"
+    );
 }

@@ -135,7 +135,8 @@ async fn canaries_that_were_not_looked_for_everywhere_are_not_checkable() {
 #[tokio::test]
 async fn a_process_above_its_cap_is_found_among_the_samples() {
     let world = World::empty().await;
-    let calm = world.file("samples/relay-1.prom", "# TYPE process_open_fds gauge\nprocess_open_fds 10\nprocess_max_fds 64\n");
+    let calm =
+        world.file("samples/relay-1.prom", "# TYPE process_open_fds gauge\nprocess_open_fds 10\nprocess_max_fds 64\n");
     let samples = Samples {
         path: calm.parent().unwrap().to_owned(),
         caps: vec![Cap { metric: "process_resident_memory_bytes".into(), most: 1e9 }],
@@ -146,7 +147,10 @@ async fn a_process_above_its_cap_is_found_among_the_samples() {
     world.file("samples/worker-1.prom", "process_resident_memory_bytes 2e9\n");
     let finding = judge().await;
     assert_eq!(finding.violations, 1);
-    assert!(finding.examples[0].ends_with("worker-1.prom, line 1: process_resident_memory_bytes is 2000000000, 1000000000 at most"));
+    assert!(
+        finding.examples[0]
+            .ends_with("worker-1.prom, line 1: process_resident_memory_bytes is 2000000000, 1000000000 at most")
+    );
     std::fs::remove_dir_all(calm.parent().unwrap()).unwrap();
     assert_eq!(judge().await.verdict(), Verdict::NotCheckable);
 }
