@@ -9,16 +9,22 @@ FROM (SELECT payment.id, payment.type, payment.amount, payment.currency, payment
       LEFT JOIN (SELECT transaction_id, string_agg(effect, ' ' ORDER BY first_id) AS booked,
                         count(*) FILTER (WHERE strayed) AS strayed
                  FROM (SELECT entry.transaction_id, entry.effect, min(entry.id) AS first_id,
-                              (entry.effect IN ('hold', 'post', 'release', 'credit')
+                              (entry.effect IN ('hold', 'post', 'release', 'credit', 'reverse')
                                AND coalesce(sum(entry.amount) FILTER (WHERE entry.side = 'debit'), 0) <> max(owner.amount))
-                              OR bool_or(entry.effect IN ('post', 'credit') AND entry.account = 'clearing'
-                                         AND owner.status = 'succeeded' AND entry.gateway <> owner.gateway)
+                              OR bool_or(entry.effect IN ('post', 'credit', 'reverse') AND entry.account = 'clearing'
+                                         AND owner.status IN ('succeeded', 'reversed') AND entry.gateway <> owner.gateway)
                               OR bool_or(NOT CASE entry.effect
                                                  WHEN 'hold' THEN (entry.side, entry.account) IN (('debit', 'available'), ('credit', 'held'))
                                                  WHEN 'post' THEN (entry.side, entry.account) IN (('debit', 'held'), ('credit', 'clearing'))
                                                  WHEN 'release' THEN (entry.side, entry.account) IN (('debit', 'held'), ('credit', 'available'))
                                                  WHEN 'credit' THEN (entry.side, entry.account) IN (('debit', 'clearing'), ('credit', 'owed'),
                                                                                                     ('credit', 'available'))
+                                                 -- What was booked, the other way round; what the user has no more is owed.
+                                                 WHEN 'reverse' THEN CASE owner.type
+                                                     WHEN 'deposit' THEN (entry.side, entry.account) IN (('debit', 'available'), ('debit', 'owed'),
+                                                                                                         ('credit', 'clearing'))
+                                                     ELSE (entry.side, entry.account) IN (('debit', 'clearing'), ('credit', 'owed'),
+                                                                                          ('credit', 'available')) END
                                                  ELSE true END)
                               OR bool_or(step.to_status IS NULL
                                          OR NOT CASE entry.effect WHEN 'hold' THEN step.to_status = 'created'

@@ -53,7 +53,17 @@ enum Line {
         reference: String,
         state: String,
     },
-    Callback {},
+    Callback {
+        gateway: String,
+        event_id: String,
+    },
+    /// The gateway said something that is not so, or nothing at all. Who does not say of which payment, means all of them.
+    Lied {
+        gateway: String,
+        #[serde(default)]
+        key: Option<String>,
+        kind: String,
+    },
 }
 
 /// A request that may have moved money.
@@ -88,10 +98,18 @@ pub struct ChargeLog {
     pub begins_at: Option<OffsetDateTime>,
     pub moving: Vec<Moving>,
     pub charges: Vec<Charge>,
-    /// Attempts whose last request was never answered, or with a server error.
+    /// Attempts whose last request was never answered, or with a server error or what nobody can read.
     pub unanswered: HashSet<Uuid>,
     /// Attempts of which it tells: something was ordered for them, or put onto a gateway's books.
     pub told: HashSet<Uuid>,
+    /// Events that gateways meant to tell of, as (gateway, event id).
+    pub events: HashSet<(String, String)>,
+    /// Attempts of which a gateway told another amount, another currency or another end than its books have.
+    pub contradicted: HashSet<Uuid>,
+    /// Attempts of which a gateway sent validly signed callbacks that no event on its books explains.
+    pub lying_callbacks: HashSet<Uuid>,
+    /// Gateways that answered nobody for a while.
+    pub silent: HashSet<String>,
 }
 
 /// Why a line cannot be taken.
@@ -136,7 +154,10 @@ impl ChargeLog {
                 if money_moving {
                     self.moving.push(Moving { arrived_at, gateway, key });
                 }
-                let silent = matches!(answer.as_str(), "lost_after" | "lost_before" | "failed_after" | "failed_before");
+                let silent = matches!(
+                    answer.as_str(),
+                    "lost_after" | "lost_before" | "failed_after" | "failed_before" | "garbled"
+                );
                 match attempt_id {
                     Some(attempt) if silent => drop(self.unanswered.insert(attempt)),
                     Some(attempt) => drop(self.unanswered.remove(&attempt)),
@@ -159,9 +180,24 @@ impl ChargeLog {
                 };
                 self.charges[*charge].fate = fate;
             }
-            Line::Callback {} => {}
+            Line::Callback { gateway, event_id } => drop(self.events.insert((gateway, event_id))),
+            Line::Lied { gateway, key, kind } => self.lied(gateway, key.as_deref(), &kind),
         }
         Ok(())
+    }
+
+    /// Lies that do not touch what is believed of a payment (late, doubled, forged or missing callbacks) excuse nothing.
+    fn lied(&mut self, gateway: String, key: Option<&str>, kind: &str) {
+        let attempt = key.and_then(Operation::of_key).map(|(attempt, _)| attempt);
+        match (kind, attempt) {
+            ("wrong_amount" | "wrong_currency" | "callback_contradicting", Some(attempt)) => {
+                self.contradicted.insert(attempt);
+                self.lying_callbacks.extend((kind == "callback_contradicting").then_some(attempt));
+            }
+            ("down" | "frozen" | "flapping", Some(attempt)) => drop(self.unanswered.insert(attempt)),
+            ("down" | "frozen" | "flapping", None) => drop(self.silent.insert(gateway)),
+            _ => {}
+        }
     }
 }
 
@@ -222,6 +258,30 @@ mod tests {
             let log = read(&format!("{}\n{CHARGE}\n", line(answer))).unwrap();
             assert_eq!((log.moving.len(), log.unanswered.len(), log.charges.len()), (0, 0, 1), "{answer}");
             assert_eq!(log.begins_at.unwrap().second(), 59, "{answer}");
+        }
+    }
+
+    #[test]
+    fn a_lie_concerns_its_payment_or_without_a_key_its_gateway() {
+        let attempt = Uuid::from_u128(1);
+        let lied = |kind: &str, key: &str| {
+            read(&format!(
+                r#"{{"entry":"lied","gateway":"bank","kind":"{kind}","key":{key},"at":"2026-11-20T10:00:00Z"}}
+"#
+            ))
+            .unwrap()
+        };
+        let key = format!("\"{}\"", Operation::Create.key(attempt));
+        for kind in ["wrong_amount", "wrong_currency", "callback_contradicting"] {
+            let log = lied(kind, &key);
+            assert_eq!(log.contradicted, [attempt].into(), "{kind}");
+            assert_eq!(log.lying_callbacks.len(), usize::from(kind == "callback_contradicting"), "{kind}");
+        }
+        assert_eq!(lied("frozen", &key).unanswered, [attempt].into());
+        assert_eq!(lied("down", "null").silent, ["bank".to_owned()].into());
+        for harmless in ["callback_duplicate", "callback_forged", "something_new"] {
+            let log = lied(harmless, &key);
+            assert!(log.contradicted.is_empty() && log.lying_callbacks.is_empty() && log.unanswered.is_empty());
         }
     }
 

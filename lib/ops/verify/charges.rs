@@ -1,7 +1,9 @@
-//! I5, I7 and I25: the gateways' own log against the books.
+//! I5 and I25, and I7 in [`settled`]: the gateways' own log against the books.
 //!
 //! The books are read first, the log after them: what the books say was charged is then in the log. An attempt or operation that the log
 //! knows and the books did not is looked up once more in the books as they are afterwards.
+
+mod settled;
 
 use std::collections::{HashMap, HashSet};
 
@@ -32,6 +34,9 @@ pub struct Payment {
     taken_back: i64,
     /// The gateways whose accounts the ledger has it on.
     booked_at: Vec<String>,
+    /// A person has decided how it ends, and may have known more than the log.
+    by_hand: bool,
+    age_s: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -115,6 +120,8 @@ impl Books {
                 booked: row.booked,
                 taken_back: row.taken_back,
                 booked_at: row.booked_at,
+                by_hand: row.by_hand,
+                age_s: row.age_s,
             };
             payments.insert(row.id, payment);
         }
@@ -187,7 +194,9 @@ impl Books {
                 (Some(_), None) => finding.under_way += 1,
                 (Some(attempt), Some(payment)) => {
                     *standing.entry(attempt.payment).or_default() += u32::from(charge.fate == Fate::Moved);
-                    match about(charge, attempt, payment, rest) {
+                    let is_contradicted = charge.attempt_id.is_some_and(|id| log.contradicted.contains(&id));
+                    let late = if rest == Rest::Live && is_contradicted { Late::Possible } else { Late::Never };
+                    match about(charge, attempt, payment, rest, late) {
                         Judgement::Agrees => {}
                         Judgement::UnderWay => finding.under_way += 1,
                         Judgement::Wrong(why) => {
@@ -223,33 +232,6 @@ impl Books {
             finding.gap(format!("{} payments were tried before the charge log begins", older.len()));
         }
     }
-
-    /// I7: what is neither final nor excused by the gateways' misbehaviour.
-    pub fn settled(&self, log: Option<&ChargeLog>) -> Finding {
-        let mut finding = Finding { checked: self.payments.len() as u64, ..Finding::new(Invariant::I7) };
-        let mut excused: HashSet<Uuid> = HashSet::new();
-        if let Some(log) = log {
-            let charged_otherwise = log.charges.iter().filter_map(|charge| {
-                let attempt = charge.attempt_id?;
-                let payment = self.payments.get(&self.intents.attempts.get(&attempt)?.payment)?;
-                let differs = charge.amount != payment.amount || charge.currency != payment.currency;
-                differs.then_some(attempt)
-            });
-            let attempts = log.unanswered.iter().copied().chain(charged_otherwise);
-            excused.extend(attempts.filter_map(|attempt| Some(self.intents.attempts.get(&attempt)?.payment)));
-        }
-        for (id, payment) in &self.payments {
-            match payment.status {
-                Some(Status::Review) if excused.contains(id) => {}
-                Some(Status::Review) => {
-                    finding.violation(|| format!("{id} waits for a human without a reason at the gateway"))
-                }
-                Some(status) if status.is_final() => {}
-                status => finding.violation(|| format!("{id} still stands at {}", status.map_or("?", Status::as_str))),
-            }
-        }
-        finding
-    }
 }
 
 /// How often requests that move money came with each key.
@@ -267,6 +249,13 @@ enum Judgement {
     Wrong(String),
 }
 
+/// Whether a payment that failed may still be found to have succeeded: its gateway has said both.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Late {
+    Possible,
+    Never,
+}
+
 fn named(charge: &Charge) -> String {
     let Charge { gateway, reference, amount, currency, attempt_id, .. } = charge;
     let attempt = attempt_id.map_or_else(|| "none".to_owned(), |id| id.to_string());
@@ -274,7 +263,7 @@ fn named(charge: &Charge) -> String {
 }
 
 /// A charge whose money moved, against the payment that its attempt belongs to.
-fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest) -> Judgement {
+fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest, late: Late) -> Judgement {
     if charge.gateway != attempt.gateway {
         return Judgement::Wrong(format!("its attempt was at {}", attempt.gateway));
     }
@@ -288,11 +277,14 @@ fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest) -> J
         }
         // A human decides about it.
         Some(Status::Review) => Judgement::Agrees,
+        Some(Status::Succeeded) if stands && payment.by_hand => Judgement::Agrees,
+        Some(Status::Reversed) if payment.by_hand => Judgement::Agrees,
         Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
         Some(Status::Reversed) if !stands => settled(charge, attempt, payment, payment.taken_back),
         // Taken back, or charged late: the gateway's message may still be on its way.
         Some(Status::Succeeded) if rest == Rest::Live => Judgement::UnderWay,
         Some(status) if !status.is_final() && rest == Rest::Live => Judgement::UnderWay,
+        Some(Status::Failed | Status::Expired) if stands && late == Late::Possible => Judgement::UnderWay,
         Some(Status::Failed | Status::Cancelled | Status::Expired) if !stands => Judgement::Agrees,
         status => {
             let (fate, status) =

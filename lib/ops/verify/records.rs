@@ -18,6 +18,10 @@ const ANSWER: Duration = Duration::from_secs(15);
 /// Without any record for this long the topics cannot be read.
 const STALL: Duration = Duration::from_secs(30);
 
+/// Topics of commands, and the groups that consume them: each followed by the gateway's name.
+pub const COMMANDS: &str = "payments.commands.";
+const GROUP: &str = "payfleet.worker.";
+
 #[derive(Debug, thiserror::Error)]
 pub enum Unreadable {
     #[error("the brokers do not answer: {0}")]
@@ -56,9 +60,12 @@ pub struct Extent {
 
 pub struct Reader {
     consumer: BaseConsumer,
-    prefix: String,
+    settings: Settings,
     pub extents: Vec<Extent>,
 }
+
+/// Up to which offset the workers have consumed each partition of the commands, by topic (without the prefix) and partition.
+pub type Consumed = HashMap<(String, i32), i64>;
 
 impl Reader {
     /// Takes the watermarks. Topics are all those that begin with the prefix and `payments.`.
@@ -82,19 +89,45 @@ impl Reader {
                 extents.push(Extent { topic: name, partition: partition.id(), low, high });
             }
         }
-        Ok(Self { consumer, prefix: settings.topic_prefix.clone(), extents })
+        Ok(Self { consumer, settings: settings.clone(), extents })
     }
 
     pub fn records(&self) -> u64 {
         self.extents.iter().map(|extent| u64::try_from(extent.high - extent.low).unwrap_or(0)).sum()
     }
 
+    /// What the workers' groups have committed by now: one group for each gateway, as `worker` has it.
+    pub fn consumed(&self) -> Result<Consumed, Unreadable> {
+        let mut by_gateway: HashMap<&str, Vec<&Extent>> = HashMap::new();
+        for extent in &self.extents {
+            if let Some(gateway) = extent.topic.strip_prefix(COMMANDS) {
+                by_gateway.entry(gateway).or_default().push(extent);
+            }
+        }
+        let mut consumed = Consumed::new();
+        for (gateway, extents) in by_gateway {
+            let group = self.settings.topic(&format!("{GROUP}{gateway}"));
+            let member: BaseConsumer =
+                self.settings.client().set("client.id", "payfleet-verify").set("group.id", group).create()?;
+            let mut places = TopicPartitionList::new();
+            for extent in &extents {
+                places.add_partition(&self.settings.topic(&extent.topic), extent.partition);
+            }
+            for place in member.committed_offsets(places, ANSWER)?.elements() {
+                if let (Offset::Offset(offset), Some(extent)) = (place.offset(), extents.first()) {
+                    consumed.insert((extent.topic.clone(), place.partition()), offset);
+                }
+            }
+        }
+        Ok(consumed)
+    }
+
     /// Blocks until every partition is read to its watermark; hands over each record, in the order of its partition.
-    pub fn read(&self, mut take: impl FnMut(Record)) -> Result<(), Unreadable> {
+    pub fn read(&self, mut take: impl FnMut(Record, &BorrowedMessage<'_>)) -> Result<(), Unreadable> {
         let mut open: HashMap<(String, i32), i64> = HashMap::new();
         let mut assignment = TopicPartitionList::new();
         for extent in self.extents.iter().filter(|extent| extent.high > extent.low) {
-            let name = format!("{}{}", self.prefix, extent.topic);
+            let name = self.settings.topic(&extent.topic);
             assignment.add_partition_offset(&name, extent.partition, Offset::Offset(extent.low))?;
             open.insert((name, extent.partition), extent.high);
         }
@@ -107,7 +140,7 @@ impl Reader {
                     let place = (message.topic().to_owned(), message.partition());
                     let Some(end) = open.get(&place).copied() else { continue };
                     if message.offset() < end {
-                        take(self.record(&message));
+                        take(self.record(&message), &message);
                     }
                     if message.offset() + 1 >= end {
                         open.remove(&place);
@@ -126,7 +159,7 @@ impl Reader {
     fn record(&self, message: &BorrowedMessage<'_>) -> Record {
         let payload = message.payload().unwrap_or_default();
         Record {
-            topic: message.topic()[self.prefix.len()..].to_owned(),
+            topic: message.topic()[self.settings.topic_prefix.len()..].to_owned(),
             partition: message.partition(),
             offset: message.offset(),
             claim: claim(message),

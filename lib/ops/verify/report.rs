@@ -75,6 +75,16 @@ impl Finding {
         self.gaps.push(reason.into());
     }
 
+    /// What was found elsewhere about the same invariant.
+    pub fn join(&mut self, other: Self) {
+        self.checked += other.checked;
+        self.under_way += other.under_way;
+        self.violations += other.violations;
+        let room = EXAMPLES.saturating_sub(self.examples.len());
+        self.examples.extend(other.examples.into_iter().take(room));
+        self.gaps.extend(other.gaps);
+    }
+
     pub fn verdict(&self) -> Verdict {
         if self.violations > 0 {
             Verdict::Violated
@@ -117,6 +127,18 @@ struct Line<'a> {
 impl Report {
     pub fn new(mut findings: Vec<Finding>) -> Self {
         findings.sort_by_key(|finding| finding.invariant);
+        Self { findings }
+    }
+
+    /// What was found in several places about one invariant becomes one finding.
+    pub fn joined(found: Vec<Finding>) -> Self {
+        let mut findings: Vec<Finding> = Vec::new();
+        for finding in Self::new(found).findings {
+            match findings.last_mut().filter(|last| last.invariant == finding.invariant) {
+                Some(last) => last.join(finding),
+                None => findings.push(finding),
+            }
+        }
         Self { findings }
     }
 

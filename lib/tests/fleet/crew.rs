@@ -155,17 +155,22 @@ impl Fleet {
         assert!(failed.is_empty(), "ended by a failure: {failed:?}");
     }
 
-    /// Holds everything that was meant, answered, charged, committed and sent against each other. All must hold, and all must be
-    /// checkable.
-    pub async fn verify(&self) {
-        let mut inputs = Inputs {
+    /// All that this fleet can be judged by.
+    pub fn inputs(&self, rest: Rest) -> Inputs {
+        Inputs {
             postgres: self.site.postgres_settings(),
             kafka: Some(self.site.kafka_settings()),
             charge_log: Some(self.site.charge_log()),
             load_log: Some(self.load_log()),
-            rest: Rest::AtRest,
-            only: [Invariant::I9].into(),
-        };
+            rest,
+            only: Default::default(),
+        }
+    }
+
+    /// Holds everything that was meant, answered, charged, committed and sent against each other. All must hold, and all must be
+    /// checkable.
+    pub async fn verify(&self) {
+        let mut inputs = Inputs { only: [Invariant::I9].into(), ..self.inputs(Rest::AtRest) };
         // The relays are a moment behind the commits.
         eventually("every event to be on its topic", Duration::from_secs(30), async || {
             let report = verify::verify(&inputs, &|_| {}).await.unwrap();

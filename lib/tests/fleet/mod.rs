@@ -9,6 +9,7 @@ mod process;
 mod site;
 
 mod broker_away;
+mod judged;
 #[cfg(feature = "failpoints")]
 mod killed;
 #[cfg(feature = "failpoints")]

@@ -7,13 +7,14 @@ use payfleet::domain::event;
 use payfleet::domain::ids::Kind;
 use payfleet::domain::lane::lane_of;
 use payfleet::kafka;
-use payfleet::ops::verify::{Finding, Inputs, Invariant, Report, Rest, verify};
+use payfleet::ops::verify::{Finding, Inputs, Invariant, Report, Rest, Sightings, verify, verify_with};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use uuid::Uuid;
 
+use super::payments::Payment;
 use super::topics::{Record, Topics};
 use crate::harness::Database;
 
@@ -69,6 +70,7 @@ impl World {
         world.declined(Kind::Withdrawal, 700).await;
         world.declined(Kind::Deposit, 901).await;
         world.approved(1_902).await;
+        world.told(3_100).await;
         world.refused_request().await;
         world.callback().await;
         world.dead_letter().await;
@@ -90,18 +92,32 @@ impl World {
     }
 
     pub async fn callback(&mut self) {
+        self.callback_about(None, "ignored").await;
+    }
+
+    /// As it is stored, and in the list of its gateway's events.
+    pub async fn callback_about(&mut self, payment: Option<&Payment>, state: &str) -> Uuid {
         let id = Uuid::now_v7();
         let payload = json!({ "callback_id": id }).to_string().into_bytes();
         sqlx::query(
-            "INSERT INTO callbacks (id, gateway, event_id, event_type, notice, raw_sealed, raw_key_id, state, event_hash)
-             VALUES ($1, 'stripe', $1::text, 'payment_intent.succeeded', '{}', '', 'k1', 'ignored', $2)",
+            "INSERT INTO callbacks (id, gateway, event_id, event_type, transaction_id, attempt_id, notice, raw_sealed, raw_key_id, state,
+                                    event_hash)
+             VALUES ($1, 'stripe', $1::text, 'payment_intent.succeeded', $2, $3, '{}', '', 'k1', $4, $5)",
         )
         .bind(id)
+        .bind(payment.map(|payment| payment.id))
+        .bind(payment.map(|payment| payment.attempt))
+        .bind(state)
         .bind(event::hash(&payload))
         .execute(self.owner())
         .await
         .unwrap();
         self.records.push(Record::of(event::CALLBACKS, id, 1, &payload));
+        self.charges.push(json!({
+            "entry": "callback", "gateway": "stripe", "reference": "pi_1", "event_id": id, "event_type": "payment_intent.succeeded",
+            "state": "queued", "tries": 0, "at": now(),
+        }));
+        id
     }
 
     async fn dead_letter(&mut self) {
@@ -167,8 +183,14 @@ impl World {
     }
 
     fn log(&self, name: &str, lines: &[Value]) -> PathBuf {
-        let path = self.directory.join(name);
         let text: String = lines.iter().map(|line| format!("{line}\n")).collect();
+        self.file(name, &text)
+    }
+
+    /// A file that goes with the world.
+    pub fn file(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.directory.join(name);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::fs::write(&path, text).unwrap();
         path
     }
@@ -191,8 +213,13 @@ impl World {
 
     /// The finding about one invariant.
     pub async fn judge_only(&self, invariant: Invariant, rest: Rest) -> Finding {
+        self.judge_seen(invariant, rest, &Sightings::default()).await
+    }
+
+    /// The same, with what else was seen.
+    pub async fn judge_seen(&self, invariant: Invariant, rest: Rest, sightings: &Sightings) -> Finding {
         let inputs = Inputs { only: [invariant].into(), ..self.inputs(rest) };
-        let report = verify(&inputs, &|_| ()).await.unwrap();
+        let report = verify_with(&inputs, sightings, &|_| ()).await.unwrap();
         assert_eq!(report.findings.len(), 1, "{}", report.table());
         report.findings[0].clone()
     }

@@ -3,11 +3,11 @@
 use payfleet::domain::ids::{Kind, Operation};
 use payfleet::gateway_sim::charge_log::{Entry, read};
 use payfleet::ops::verify::{Finding, Invariant, Rest, Verdict};
-use serde_json::Value;
+use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::books::World;
-use super::payments::{Payment, Step};
+use super::books::{World, now};
+use super::payments::{Payment, Step, credit};
 
 /// The charge of this payment in the simulator's log.
 fn charge_of<'a>(world: &'a mut World, payment: &Payment) -> &'a mut Value {
@@ -146,6 +146,35 @@ async fn a_charge_for_a_payment_that_failed_is_found() {
         "it stands, and the payment stands at failed",
     )
     .await;
+}
+
+#[tokio::test]
+async fn a_failure_that_its_gateway_contradicts_may_still_become_a_success_while_the_fleet_works() {
+    let mut world = World::lawful().await;
+    let failed = world.declined(Kind::Deposit, 50).await;
+    world.state(&failed, "captured");
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "it stands, and the payment stands at failed");
+    let key = Operation::Create.key(failed.attempt);
+    let lied =
+        json!({ "entry": "lied", "gateway": "stripe", "key": key, "kind": "callback_contradicting", "at": now() });
+    world.charges.push(lied);
+    let live = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!((live.verdict(), live.under_way), (Verdict::Held, 1), "{live:?}");
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at failed");
+}
+
+#[tokio::test]
+async fn what_a_human_has_decided_is_not_judged_by_its_amount() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "succeeded", 4_100);
+    world.take(&mut payment, Step { to: "review", reason: Some("amount_differs"), ..Step::default() }).await;
+    world.take(&mut payment, Step { to: "succeeded", entries: credit(4_200), ..Step::default() }).await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "the ledger has 4200 EUR");
+    world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
 }
 
 #[tokio::test]

@@ -307,3 +307,52 @@ async fn a_credit_may_repay_what_is_owed_first() {
     let finding = world.judge_only(Invariant::I26, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
 }
+
+/// A deposit of 300 that was taken back when 100 of it were left.
+async fn taken_back(world: &mut World) -> super::payments::Payment {
+    let mut payment = world.settled(Kind::Deposit, 300).await;
+    let user = [("reverse", "available", "debit", 100), ("reverse", "owed", "debit", 200)];
+    let entries = user.into_iter().chain([("reverse", "clearing", "credit", 300)]).collect();
+    world.take(&mut payment, Step { to: "reversed", substatus: Some("chargeback"), entries, ..Step::default() }).await;
+    world.sql("UPDATE accounts SET owed = owed + 200").await;
+    payment
+}
+
+#[tokio::test]
+async fn what_is_taken_back_is_booked_the_other_way_round_and_the_missing_is_owed() {
+    let mut world = World::lawful().await;
+    taken_back(&mut world).await;
+    let mut returned = world.settled(Kind::Withdrawal, 120).await;
+    let entries = vec![("reverse", "clearing", "debit", 120), ("reverse", "available", "credit", 120)];
+    world.take(&mut returned, Step { to: "reversed", substatus: Some("returned"), entries, ..Step::default() }).await;
+    for invariant in [Invariant::I1, Invariant::I2, Invariant::I3, Invariant::I4, Invariant::I26] {
+        let finding = world.judge_only(invariant, Rest::Live).await;
+        assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_reversal_in_part_on_other_accounts_or_without_its_status_is_found() {
+    let other = "entries of another amount, account, gateway or step";
+    for (corruption, saying) in [
+        ("UPDATE ledger_entries SET amount = amount - 1 WHERE effect = 'reverse'", other),
+        ("UPDATE ledger_entries SET account = 'held' WHERE effect = 'reverse' AND account = 'available'", other),
+        ("UPDATE ledger_entries SET gateway = 'bank' WHERE effect = 'reverse' AND account = 'clearing'", other),
+        (
+            "UPDATE ledger_entries SET side = CASE side WHEN 'debit' THEN 'credit' ELSE 'debit' END WHERE effect = 'reverse'",
+            other,
+        ),
+        ("DELETE FROM ledger_entries WHERE effect = 'reverse'", "stands at reversed with [credit]"),
+        (
+            "UPDATE transactions SET status = 'succeeded', substatus = NULL WHERE status = 'reversed'",
+            "stands at succeeded with [credit reverse]",
+        ),
+    ] {
+        let mut world = World::lawful().await;
+        taken_back(&mut world).await;
+        world.sql(corruption).await;
+        let finding = world.judge_only(Invariant::I26, Rest::Live).await;
+        assert_eq!(finding.violations, 1, "after {corruption}: {finding:?}");
+        assert!(finding.examples[0].contains(saying), "{saying}: {finding:?}");
+    }
+}

@@ -60,6 +60,16 @@ impl World {
         payment
     }
 
+    /// A deposit whose success a callback brought.
+    pub async fn told(&mut self, amount: i64) {
+        let mut payment = self.accepted(Kind::Deposit, amount).await;
+        self.submitted(&mut payment).await;
+        self.charge(&payment, "succeeded", amount);
+        let callback = self.callback_about(Some(&payment), "applied").await;
+        let cause = Some(format!("callback:{callback}"));
+        self.take(&mut payment, Step { to: "succeeded", cause, entries: credit(amount), ..Step::default() }).await;
+    }
+
     /// A deposit that its customer had to approve.
     pub async fn approved(&mut self, amount: i64) {
         let mut payment = self.accepted(Kind::Deposit, amount).await;
@@ -214,7 +224,10 @@ impl World {
         let event_seq = self.emit(payment, event::EVENTS, &event);
         let mut command = None;
         if step.command {
-            let payload = json!({ "transaction_id": payment.id, "version": version }).to_string().into_bytes();
+            let (act, attempt) =
+                if step.to == "created" { ("create", payment.number + 1) } else { ("capture", payment.number) };
+            let payload = json!({ "transaction_id": payment.id, "act": act, "attempt": attempt, "gateway": "stripe", "version": version });
+            let payload = payload.to_string().into_bytes();
             let seq = self.emit(payment, "payments.commands.stripe", &payload);
             command = Some((seq, event::hash(&payload)));
         }

@@ -1,11 +1,14 @@
 //! I7, I12, I16 and I19: corrupted histories.
 
-use payfleet::domain::ids::Kind;
-use payfleet::domain::transaction::Status;
-use payfleet::ops::verify::{Finding, Invariant, Rest, Verdict};
-use payfleet::outbox::rebase::rebase;
+use std::time::Duration;
 
-use super::books::World;
+use payfleet::domain::ids::{Kind, Operation};
+use payfleet::domain::transaction::Status;
+use payfleet::ops::verify::{Finding, Inputs, Invariant, Rest, Sightings, Verdict, verify};
+use payfleet::outbox::rebase::rebase;
+use serde_json::json;
+
+use super::books::{World, now};
 use super::payments::Step;
 
 async fn corrupted(invariant: Invariant, corruption: &str) -> Finding {
@@ -238,4 +241,70 @@ async fn review_is_excused_only_by_what_the_gateway_did() {
     world.take(&mut unanswered, review).await;
     let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
     assert_eq!(finding.examples, [format!("{} waits for a human without a reason at the gateway", groundless.id)]);
+}
+
+/// A payment in review, after a call that was answered as it should be.
+async fn under_review(world: &mut World, reason: &'static str) -> super::payments::Payment {
+    let mut payment = world.accepted(Kind::Deposit, 10).await;
+    world.submitted(&mut payment).await;
+    world.take(&mut payment, Step { to: "review", reason: Some(reason), ..Step::default() }).await;
+    payment
+}
+
+#[tokio::test]
+async fn review_is_excused_by_what_the_gateway_is_known_to_have_lied_about() {
+    for (kind, excuses) in [
+        ("wrong_amount", true),
+        ("wrong_currency", true),
+        ("callback_contradicting", true),
+        ("frozen", true),
+        ("callback_duplicate", false),
+        ("callback_forged", false),
+    ] {
+        let mut world = World::lawful().await;
+        let payment = under_review(&mut world, "contradiction").await;
+        assert_eq!(world.judge_only(Invariant::I7, Rest::AtRest).await.violations, 1, "{kind}");
+        let key = Operation::Create.key(payment.attempt);
+        world.charges.push(json!({ "entry": "lied", "gateway": "stripe", "key": key, "kind": kind, "at": now() }));
+        let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
+        assert_eq!(finding.verdict() == Verdict::Held, excuses, "{kind}: {finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_away_excuses_only_the_reviews_of_those_whom_it_never_answered() {
+    let mut world = World::lawful().await;
+    under_review(&mut world, "gateway_silent").await;
+    let other = under_review(&mut world, "contradiction").await;
+    assert_eq!(world.judge_only(Invariant::I7, Rest::AtRest).await.violations, 2);
+    world.charges.push(json!({ "entry": "lied", "gateway": "bank", "kind": "down", "at": now() }));
+    assert_eq!(world.judge_only(Invariant::I7, Rest::AtRest).await.violations, 2);
+    world.charges.push(json!({ "entry": "lied", "gateway": "stripe", "kind": "down", "at": now() }));
+    let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
+    assert_eq!(finding.examples, [format!("{} waits for a human without a reason at the gateway", other.id)]);
+}
+
+#[tokio::test]
+async fn review_without_a_log_of_the_gateways_is_not_checkable() {
+    let mut world = World::lawful().await;
+    under_review(&mut world, "contradiction").await;
+    let inputs = Inputs { charge_log: None, only: [Invariant::I7].into(), ..world.inputs(Rest::AtRest) };
+    let report = verify(&inputs, &|_| ()).await.unwrap();
+    assert_eq!(report.exit_code(), 2, "{}", report.table());
+    assert!(report.findings[0].gaps[0].contains("no charge log tells what the gateways did"), "{}", report.table());
+}
+
+#[tokio::test]
+async fn at_work_a_payment_is_under_way_until_it_is_older_than_it_may_be() {
+    let mut world = World::lawful().await;
+    let mut open = world.accepted(Kind::Deposit, 10).await;
+    world.submitted(&mut open).await;
+    let within = Sightings { final_within: Some(Duration::from_secs(60)), ..Sightings::default() };
+    let live = world.judge_seen(Invariant::I7, Rest::Live, &within).await;
+    assert_eq!((live.verdict(), live.under_way), (Verdict::Held, 1), "{live:?}");
+    world.sql("UPDATE transactions SET created_at = now() - interval '100 seconds'").await;
+    let late = world.judge_seen(Invariant::I7, Rest::Live, &within).await;
+    assert_eq!(late.violations, 1, "those that are final may be as old as they like: {late:?}");
+    assert!(late.examples[0].starts_with(&format!("{} still stands at submitting after 1", open.id)), "{late:?}");
+    assert_eq!(world.judge_only(Invariant::I7, Rest::Live).await.under_way, 1);
 }

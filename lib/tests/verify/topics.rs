@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use payfleet::domain::event::{self, header};
-use payfleet::domain::lane::lane_of;
+use payfleet::domain::lane::{LANES, lane_of};
 use payfleet::kafka::{Settings, topics};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{FutureProducer, FutureRecord};
 use uuid::Uuid;
@@ -71,6 +72,24 @@ impl Topics {
             let outgoing = FutureRecord::to(&topic).partition(record.partition).key(&key).payload(&record.payload);
             producer.send(outgoing.headers(headers), Duration::from_secs(10)).await.unwrap();
         }
+        self.consume().await;
+    }
+
+    /// The workers have done everything so far: their offsets are committed.
+    async fn consume(&self) {
+        let settings = self.settings.clone();
+        let committing = tokio::task::spawn_blocking(move || {
+            let group = settings.topic("payfleet.worker.stripe");
+            let worker: BaseConsumer = settings.client().set("group.id", group).create().unwrap();
+            let topic = settings.topic("payments.commands.stripe");
+            let mut done = rdkafka::TopicPartitionList::new();
+            for partition in 0..i32::from(LANES) {
+                let (_, end) = worker.fetch_watermarks(&topic, partition, Duration::from_secs(10)).unwrap();
+                done.add_partition_offset(&topic, partition, rdkafka::Offset::Offset(end)).unwrap();
+            }
+            worker.commit(&done, CommitMode::Sync).unwrap();
+        });
+        committing.await.unwrap();
     }
 
     /// Drops the oldest records of a partition, as retention would.

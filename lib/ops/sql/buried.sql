@@ -1,0 +1,1 @@
+SELECT topic, partition, "offset" FROM dead_letters

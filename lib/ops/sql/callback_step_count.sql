@@ -1,0 +1,1 @@
+SELECT count(*) AS "steps!" FROM transitions WHERE actor = 'callback' OR cause LIKE 'callback:%'

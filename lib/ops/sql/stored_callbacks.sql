@@ -1,0 +1,1 @@
+SELECT id, gateway, event_id, attempt_id, received_at FROM callbacks
