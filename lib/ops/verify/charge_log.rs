@@ -54,6 +54,7 @@ enum Line {
         state: String,
     },
     Callback {},
+    Lied {},
 }
 
 /// A request that may have moved money.
@@ -88,7 +89,7 @@ pub struct ChargeLog {
     pub begins_at: Option<OffsetDateTime>,
     pub moving: Vec<Moving>,
     pub charges: Vec<Charge>,
-    /// Attempts whose last request was never answered, or with a server error.
+    /// Attempts whose last request was never answered, not readably, or with a server error.
     pub unanswered: HashSet<Uuid>,
     /// Attempts of which it tells: something was ordered for them, or put onto a gateway's books.
     pub told: HashSet<Uuid>,
@@ -136,7 +137,10 @@ impl ChargeLog {
                 if money_moving {
                     self.moving.push(Moving { arrived_at, gateway, key });
                 }
-                let silent = matches!(answer.as_str(), "lost_after" | "lost_before" | "failed_after" | "failed_before");
+                let silent = matches!(
+                    answer.as_str(),
+                    "lost_after" | "lost_before" | "failed_after" | "failed_before" | "garbled"
+                );
                 match attempt_id {
                     Some(attempt) if silent => drop(self.unanswered.insert(attempt)),
                     Some(attempt) => drop(self.unanswered.remove(&attempt)),
@@ -159,7 +163,7 @@ impl ChargeLog {
                 };
                 self.charges[*charge].fate = fate;
             }
-            Line::Callback {} => {}
+            Line::Callback {} | Line::Lied {} => {}
         }
         Ok(())
     }
@@ -223,6 +227,14 @@ mod tests {
             assert_eq!((log.moving.len(), log.unanswered.len(), log.charges.len()), (0, 0, 1), "{answer}");
             assert_eq!(log.begins_at.unwrap().second(), 59, "{answer}");
         }
+    }
+
+    #[test]
+    fn a_lie_changes_no_charge_and_an_answer_that_was_garbled_is_none() {
+        let lied = r#"{"entry":"lied","gateway":"paypal","key":"k1","attempt_id":null,"reference":"O1","kind":"wrong_amount","told_amount":7,"told_currency":"EUR","at":"2026-11-20T10:00:00Z"}"#;
+        assert_eq!(read(&format!("{CHARGE}\n{lied}\n")).unwrap().charges[0].amount, 1_250);
+        let garbled = r#"{"entry":"request","gateway":"paypal","operation":null,"money_moving":false,"key":null,"attempt_id":"00000000-0000-0000-0000-000000000001","transaction_id":null,"reference":null,"amount":null,"currency":null,"arrived_at":"2026-11-20T09:59:59.000001Z","answer":"garbled"}"#;
+        assert_eq!(read(&format!("{CHARGE}\n{garbled}\n")).unwrap().unanswered.len(), 1);
     }
 
     #[test]
