@@ -20,6 +20,8 @@ pub enum Due {
     CustomerIsLate(usize),
     /// A callback is delivered, by its event id.
     Delivery(String),
+    /// Somebody tells of a payment in the gateway's name.
+    Forgery(usize),
 }
 
 #[derive(Default)]

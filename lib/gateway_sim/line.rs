@@ -1,6 +1,8 @@
 //! A request as it arrives, and the ways in which it can be answered: or not at all.
 
 use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -16,10 +18,26 @@ use warp::reply::Response;
 
 use super::charge_log::Closed;
 use super::house::{House, now};
+use super::spoil::{Spoil, spoilt};
 
-/// The connection that a request came over; cancelled, it is dropped without a further byte.
-#[derive(Clone)]
-pub struct Line(pub CancellationToken);
+/// The connection that a request came over.
+#[derive(Clone, Default)]
+pub struct Line {
+    /// Cancelled, it is reset without a further byte.
+    pub cut: CancellationToken,
+    endless: Arc<AtomicBool>,
+}
+
+impl Line {
+    /// An answer begins that nobody may live to see the end of: a server that stops does not wait for it.
+    pub fn never_ends(&self) {
+        self.endless.store(true, Ordering::Relaxed);
+    }
+
+    pub fn is_endless(&self) -> bool {
+        self.endless.load(Ordering::Relaxed)
+    }
+}
 
 /// A request, whatever its route.
 pub struct Call {
@@ -33,6 +51,10 @@ pub struct Call {
 /// What becomes of a request.
 pub enum Conduct {
     Answer(Reply),
+    /// It does not arrive as it was sent.
+    Spoilt(Reply, Spoil),
+    /// The connection is cut at once.
+    Cut,
     /// The connection stays open without an answer until the caller gives up, then it is cut.
     Silence,
 }
@@ -55,6 +77,24 @@ impl Reply {
     pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Self {
         self.headers.push((name, value.into()));
         self
+    }
+}
+
+impl Conduct {
+    pub fn spoilt(self, spoil: Option<Spoil>) -> Self {
+        match (self, spoil) {
+            (Self::Answer(reply), Some(spoil)) => Self::Spoilt(reply, spoil),
+            (conduct, _) => conduct,
+        }
+    }
+
+    /// With a header, if there is an answer at all.
+    pub fn with(self, name: &'static str, value: impl Into<String>) -> Self {
+        match self {
+            Self::Answer(reply) => Self::Answer(reply.with(name, value)),
+            Self::Spoilt(reply, spoil) => Self::Spoilt(reply.with(name, value), spoil),
+            Self::Cut | Self::Silence => self,
+        }
     }
 }
 
@@ -106,18 +146,23 @@ pub fn call() -> impl Filter<Extract = (Call,), Error = warp::Rejection> + Clone
 
 /// Carries out what was decided about a call. A closed log answers nothing.
 pub async fn carry_out(house: &House, line: Line, conduct: Result<Conduct, Closed>) -> Result<Response, Infallible> {
-    let reply = match conduct {
-        Ok(Conduct::Answer(reply)) => reply,
+    match conduct {
+        Ok(Conduct::Answer(reply)) => Ok(response(reply)),
+        Ok(Conduct::Spoilt(reply, spoil)) => Ok(spoilt(house, &line, reply, spoil)),
         Ok(Conduct::Silence) => {
             let patience = tokio::time::sleep(Duration::from_millis(house.settings.unanswered_ms));
             tokio::select! {
                 () = patience => {}
                 () = house.stop.cancelled() => {}
             }
-            return cut(&line).await;
+            cut(&line).await
         }
-        Err(Closed) => return cut(&line).await,
-    };
+        Ok(Conduct::Cut) | Err(Closed) => cut(&line).await,
+    }
+}
+
+/// The answer as it should be.
+pub fn response(reply: Reply) -> Response {
     let mut response = Response::new(reply.body.into());
     *response.status_mut() = reply.status;
     for (name, value) in reply.headers {
@@ -126,11 +171,11 @@ pub async fn carry_out(house: &House, line: Line, conduct: Result<Conduct, Close
         }
     }
     response.headers_mut().insert(header::CACHE_CONTROL, header::HeaderValue::from_static("no-store"));
-    Ok(response)
+    response
 }
 
 /// Cuts the connection, and this call with it: there is never an answer.
 async fn cut(line: &Line) -> Result<Response, Infallible> {
-    line.0.cancel();
+    line.cut.cancel();
     std::future::pending().await
 }

@@ -8,7 +8,7 @@
 //!          │ lines
 //!   books/ ◀─▶ charge_log/   the books are a fold of the log; the log is fsynced before anything is answered
 //!          │ events
-//!       callbacks/        signed, posted until answered with 2xx
+//!       callbacks/        signed, posted until answered with 2xx                       lies/  what it is told instead of the truth
 //! ```
 //!
 //! It shares no code with the adapters that call it: what one misreads the other must not excuse.
@@ -24,10 +24,12 @@ mod callbacks;
 pub mod charge_log;
 mod customer;
 mod house;
+pub mod lies;
 mod line;
 mod paypal;
 mod server;
 mod settings;
+mod spoil;
 mod stripe;
 pub mod vendor;
 

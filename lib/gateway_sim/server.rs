@@ -1,14 +1,15 @@
 //! The accept loop: HTTP/1.1, a bounded number of connections, each of which can be cut off in the middle of anything.
 
 use std::convert::Infallible;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, StatusCode};
 use http_body_util::Limited;
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use hyper::server::conn::http1;
-use hyper::service::service_fn;
+use hyper::service::{HttpService, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use serde_json::json;
 use tokio::net::{TcpListener, TcpStream};
@@ -23,7 +24,7 @@ use super::house::Shared;
 use super::house::now;
 use super::line::{Line, Reply, carry_out};
 use super::vendor::Vendor;
-use super::{bank, customer, paypal, stripe};
+use super::{bank, customer, lies, paypal, stripe};
 
 const CONNECTIONS: usize = 8_192;
 const BODY_LIMIT: usize = 1024 * 1024;
@@ -37,6 +38,8 @@ fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
         .or(bank::routes(house))
         .unify()
         .or(customer::routes(house))
+        .unify()
+        .or(lies::routes(house))
         .unify()
         .or(unserved(house))
         .unify()
@@ -107,30 +110,42 @@ pub async fn serve(listener: TcpListener, house: &Shared, stop: &CancellationTok
 
 async fn connection(stream: TcpStream, routes: BoxedFilter<(Response,)>, stop: CancellationToken) {
     stream.set_nodelay(true).ok();
-    let line = Line(CancellationToken::new());
+    let line = Line::default();
     let service = warp::service(routes);
-    let answered = service_fn(|request: Request<Incoming>| {
+    let known = line.clone();
+    let answered = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(|body| Limited::new(body, BODY_LIMIT));
-        request.extensions_mut().insert(line.clone());
+        request.extensions_mut().insert(known.clone());
         service.clone().oneshot(request)
     });
-    let serving = http1::Builder::new()
+    let mut serving = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADERS_WITHIN)
         .serve_connection(TokioIo::new(stream), answered);
-    tokio::pin!(serving);
-    let ended = tokio::select! {
+    tokio::select! {
         biased;
-        () = line.0.cancelled() => return,
-        ended = serving.as_mut() => Some(ended),
-        () = stop.cancelled() => None,
-    };
-    if ended.is_none() {
-        serving.as_mut().graceful_shutdown();
-        tokio::select! {
-            biased;
-            () = line.0.cancelled() => {}
-            _ = serving => {}
-        }
+        () = line.cut.cancelled() => return reset(serving),
+        _ = &mut serving => return,
+        () = stop.cancelled() => {}
     }
+    if line.is_endless() {
+        return;
+    }
+    Pin::new(&mut serving).graceful_shutdown();
+    tokio::select! {
+        biased;
+        () = line.cut.cancelled() => reset(serving),
+        _ = &mut serving => {}
+    }
+}
+
+/// Ends a connection without a farewell.
+fn reset<S: HttpService<Incoming>>(serving: http1::Connection<TokioIo<TcpStream>, S>)
+where
+    S::ResBody: 'static,
+    <S::ResBody as Body>::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+    S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    // A caller that has left already has nothing to be reset.
+    serving.into_parts().io.into_inner().set_zero_linger().ok();
 }

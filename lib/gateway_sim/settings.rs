@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::vendor::Vendor;
+use super::lies::Lies;
+use super::vendor::{PerGateway, Vendor};
 use crate::domain::ids::Kind;
 use crate::service::secret::Secret;
 
@@ -36,11 +37,15 @@ pub struct Settings {
     pub settle_after_ms: u64,
     /// How long a request that is never answered keeps its connection.
     pub unanswered_ms: u64,
+    /// Between the bytes of an answer that drips.
+    pub drip_ms: u64,
     /// How long idempotency keys are remembered; unset: as long as each gateway promises.
     pub key_lifetime_ms: Option<u64>,
     /// Shown to the customer.
     pub merchant: String,
     pub callbacks: CallbackSettings,
+    /// What each gateway lies about and how often, from the start; `PUT /_sim/lies` changes it while it runs.
+    pub lies: PerGateway<Lies>,
     pub stripe: StripeSettings,
     pub paypal: PaypalSettings,
     pub bank: BankSettings,
@@ -72,6 +77,8 @@ pub struct CallbackSettings {
     pub waiting: usize,
     /// Deliveries under way at once.
     pub at_once: usize,
+    /// How long a callback that is delayed waits at most, and one that is to be overtaken.
+    pub delayed_ms: u64,
 }
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
@@ -121,9 +128,11 @@ impl Default for Settings {
             customer_deadline_ms: 3 * 3_600_000,
             settle_after_ms: 200,
             unanswered_ms: 60_000,
+            drip_ms: 1_000,
             key_lifetime_ms: None,
             merchant: "Payfleet demo".into(),
             callbacks: CallbackSettings::default(),
+            lies: PerGateway::default(),
             stripe: StripeSettings::default(),
             paypal: PaypalSettings::default(),
             bank: BankSettings::default(),
@@ -140,6 +149,7 @@ impl Default for CallbackSettings {
             give_up_after_ms: 24 * 3_600_000,
             waiting: 100_000,
             at_once: 64,
+            delayed_ms: 5_000,
         }
     }
 }
@@ -190,6 +200,10 @@ impl Settings {
         }
         if self.callbacks.at_once == 0 {
             problems.push("callbacks.at_once: must be at least 1".into());
+        }
+        for vendor in Vendor::ALL {
+            let bad = self.lies.of(vendor).problems();
+            problems.extend(bad.into_iter().map(|problem| format!("lies.{vendor}.{problem}")));
         }
         problems
     }

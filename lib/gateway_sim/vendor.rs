@@ -58,6 +58,33 @@ impl std::str::FromStr for Vendor {
     }
 }
 
+/// One of each for every gateway.
+#[derive(Clone, Default, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PerGateway<T> {
+    pub stripe: T,
+    pub paypal: T,
+    pub bank: T,
+}
+
+impl<T> PerGateway<T> {
+    pub fn of(&self, vendor: Vendor) -> &T {
+        match vendor {
+            Vendor::Stripe => &self.stripe,
+            Vendor::Paypal => &self.paypal,
+            Vendor::Bank => &self.bank,
+        }
+    }
+
+    pub fn of_mut(&mut self, vendor: Vendor) -> &mut T {
+        match vendor {
+            Vendor::Stripe => &mut self.stripe,
+            Vendor::Paypal => &mut self.paypal,
+            Vendor::Bank => &mut self.bank,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("no gateway of this name is simulated")]
 pub struct UnknownVendor;

@@ -15,11 +15,13 @@ use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
 use super::charge_log::Closed;
-use super::house::{Asked, Order, Served, Shared};
+use super::house::{Asked, Denials, Order, Served, Shared};
 use super::line::{Call, Conduct, Reply, call, carry_out};
 use super::vendor::Vendor;
 use crate::domain::ids::Kind;
 use soap::{Fault, Message, StatusRequest};
+
+const DENIALS: Denials = Denials { server_error: internal_error, too_many };
 
 pub fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
     let house = house.clone();
@@ -55,7 +57,7 @@ async fn serve(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
 async fn place(house: &Shared, order: Order) -> Result<Conduct, Closed> {
     let (kind, key, end_to_end) = (order.kind, order.key.clone(), order.echo.get(soap::END_TO_END).cloned());
     let failed = StatusCode::INTERNAL_SERVER_ERROR;
-    Ok(match house.place(order).await? {
+    Ok(house.place(order).await?.answered(&DENIALS, |served| match served {
         Served::Executed(payment) | Served::Replayed(payment) => xml(&report::standing(house, &payment)).into(),
         Served::InProgress => xml(&report::received(kind, &key, end_to_end.as_deref().unwrap_or_default())).into(),
         Served::Refused => {
@@ -64,21 +66,25 @@ async fn place(house: &Shared, order: Order) -> Result<Conduct, Closed> {
         Served::KeyMisused(_) => {
             Fault::caller(Some("DU01"), "Message identification is not unique").reply(failed).into()
         }
-        Served::TooMany => {
-            Fault::bank("Too many messages").reply(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "1").into()
-        }
-        Served::Unanswered => Conduct::Silence,
-        Served::ServerError | Served::Uncapturable(_) => Fault::bank("Internal error").reply(failed).into(),
-    })
+        Served::Uncapturable(_) => internal_error().into(),
+    }))
+}
+
+fn internal_error() -> Reply {
+    Fault::bank("Internal error").reply(StatusCode::INTERNAL_SERVER_ERROR)
+}
+
+fn too_many() -> Reply {
+    Fault::bank("Too many messages").reply(StatusCode::TOO_MANY_REQUESTS).with("retry-after", "1")
 }
 
 async fn status(house: &Shared, call: &Call, request: &StatusRequest) -> Result<Conduct, Closed> {
     let asked = Asked::Key(&request.original_message_id);
-    let payment = house.ask(Vendor::Bank, asked, call.arrived_at, |_| true).await?;
-    Ok(match payment {
+    let heard = house.ask(Vendor::Bank, asked, call.arrived_at, |_| true).await?;
+    Ok(heard.answered(&DENIALS, |payment| match payment {
         Some(payment) => xml(&report::standing(house, &payment)).into(),
         None => xml(&report::never_received(request.kind, &request.original_message_id)).into(),
-    })
+    }))
 }
 
 /// A document in its envelope.

@@ -37,8 +37,8 @@ pub fn standing(house: &House, payment: &Payment) -> String {
          <OrgnlTxRef><Amt><InstdAmt Ccy=\"{}\">{}</InstdAmt></Amt></OrgnlTxRef></TxInfAndSts>",
         escape(payment.echoed(soap::END_TO_END).unwrap_or_default()),
         payment.reference,
-        payment.money.currency,
-        payment.money.to_decimal(),
+        payment.money_told().currency,
+        payment.money_told().to_decimal(),
     );
     let information = payment.echoed(soap::PAYMENT_INFORMATION).unwrap_or_default();
     report(payment.kind, &payment.key, &message_id, payment.changed_at, &original(information, &transaction))

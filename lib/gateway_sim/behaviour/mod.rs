@@ -4,10 +4,12 @@
 //! else is an ordinary payment. The table is the one place where a behaviour is told and described.
 //!
 //! The call that moves the money is meant wherever a row speaks of charging: the capture for PayPal deposits, else the create.
-//! What befalls it befalls the first request of its key; a repeat is served.
+//! What befalls it befalls the first request of its key; a repeat is served. What the chances of `lies/` have in store comes on top for
+//! amounts that have no lie of their own.
 
 pub mod dice;
 
+use super::lies::Lie;
 use super::settings::Settings;
 
 /// Everything that is decided about a payment beforehand.
@@ -16,8 +18,10 @@ pub struct Plan {
     pub verdict: Verdict,
     pub pace: Pace,
     pub approval: Approval,
-    pub mishap: Mishap,
-    pub callbacks: Callbacks,
+    /// What it is lied to about, whatever chance has in store.
+    pub lie: Option<Lie>,
+    /// How many of the calls with the amount, whatever their key, are told to come again later before one is let in.
+    pub sent_away: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -45,42 +49,6 @@ pub enum Approval {
     Needed,
 }
 
-/// What goes wrong with the call that moves the money, or with the first calls of the key.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Mishap {
-    None,
-    /// Executed, never answered.
-    LostAfter,
-    /// Neither executed nor answered.
-    LostBefore,
-    /// Executed, answered with a server error.
-    FailedAfter,
-    /// Answered with a server error, not executed.
-    FailedBefore,
-    /// The first calls with the amount, whatever their key, are told to come again later.
-    TooMany(u32),
-}
-
-impl Mishap {
-    /// How many requests of a key are lost or failed unexecuted before one is let in.
-    pub fn turns_away(self) -> u32 {
-        match self {
-            Self::LostBefore | Self::FailedBefore => 1,
-            Self::None | Self::LostAfter | Self::FailedAfter | Self::TooMany(_) => 0,
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Callbacks {
-    Usual,
-    Never,
-    /// The callback of the call that moves the money is delivered before the call is answered.
-    BeforeAnswer,
-    /// Each is sent this many times at once.
-    Repeated(u32),
-}
-
 /// An amount with a meaning.
 #[derive(Clone, Copy, Debug)]
 pub struct Behaviour {
@@ -92,20 +60,11 @@ pub struct Behaviour {
     pub plan: Plan,
 }
 
-const ORDINARY: Plan = Plan {
-    verdict: Verdict::Succeeds,
-    pace: Pace::Usual,
-    approval: Approval::Usual,
-    mishap: Mishap::None,
-    callbacks: Callbacks::Usual,
-};
+pub(super) const ORDINARY: Plan =
+    Plan { verdict: Verdict::Succeeds, pace: Pace::Usual, approval: Approval::Usual, lie: None, sent_away: 0 };
 
-const fn mishap(mishap: Mishap) -> Plan {
-    Plan { mishap, ..ORDINARY }
-}
-
-const fn callbacks(pace: Pace, callbacks: Callbacks) -> Plan {
-    Plan { pace, callbacks, ..ORDINARY }
+const fn lie(lie: Lie) -> Plan {
+    Plan { lie: Some(lie), ..ORDINARY }
 }
 
 pub const TABLE: &[Behaviour] = &[
@@ -125,43 +84,43 @@ pub const TABLE: &[Behaviour] = &[
         ending: 903,
         name: "lost_after",
         meaning: "The money moves, but the call is never answered.",
-        plan: mishap(Mishap::LostAfter),
+        plan: lie(Lie::LostAfter),
     },
     Behaviour {
         ending: 904,
         name: "lost_before",
         meaning: "The first call is never answered and nothing happens; repeated with its key it succeeds.",
-        plan: mishap(Mishap::LostBefore),
+        plan: lie(Lie::LostBefore),
     },
     Behaviour {
         ending: 905,
         name: "failed_after",
         meaning: "The money moves, but the answer is a server error.",
-        plan: mishap(Mishap::FailedAfter),
+        plan: lie(Lie::FailedAfter),
     },
     Behaviour {
         ending: 906,
         name: "failed_before",
         meaning: "The first call is answered with a server error and nothing happens; repeated with its key it succeeds.",
-        plan: mishap(Mishap::FailedBefore),
+        plan: lie(Lie::FailedBefore),
     },
     Behaviour {
         ending: 907,
         name: "later",
         meaning: "Accepted without a result; a callback brings it.",
-        plan: callbacks(Pace::Later, Callbacks::Usual),
+        plan: Plan { pace: Pace::Later, ..ORDINARY },
     },
     Behaviour {
         ending: 908,
         name: "silent",
         meaning: "Accepted without a result, and no callback ever comes: only asking tells.",
-        plan: callbacks(Pace::Later, Callbacks::Never),
+        plan: Plan { pace: Pace::Later, ..lie(Lie::CallbackMissing) },
     },
     Behaviour {
         ending: 909,
         name: "too_many",
         meaning: "Of the calls with such an amount two get 429 with Retry-After: 1, the third succeeds.",
-        plan: mishap(Mishap::TooMany(2)),
+        plan: Plan { sent_away: 2, ..ORDINARY },
     },
     Behaviour {
         ending: 910,
@@ -173,13 +132,43 @@ pub const TABLE: &[Behaviour] = &[
         ending: 911,
         name: "callback_first",
         meaning: "The callback arrives before the call is answered.",
-        plan: callbacks(Pace::Usual, Callbacks::BeforeAnswer),
+        plan: lie(Lie::CallbackFirst),
     },
     Behaviour {
         ending: 912,
         name: "callback_repeated",
         meaning: "Each callback is sent five times at once.",
-        plan: callbacks(Pace::Usual, Callbacks::Repeated(5)),
+        plan: lie(Lie::CallbackDuplicate),
+    },
+    Behaviour {
+        ending: 913,
+        name: "reset",
+        meaning: "The money moves, but the connection is reset in the middle of the answer.",
+        plan: lie(Lie::Reset),
+    },
+    Behaviour {
+        ending: 914,
+        name: "garbage",
+        meaning: "The money moves, but the answer breaks off in garbage.",
+        plan: lie(Lie::Garbage),
+    },
+    Behaviour {
+        ending: 915,
+        name: "wrong_amount",
+        meaning: "The gateway tells another amount than it moves, whenever it tells of the payment.",
+        plan: lie(Lie::WrongAmount),
+    },
+    Behaviour {
+        ending: 916,
+        name: "callback_contradicting",
+        meaning: "A second callback, validly signed, tells the opposite result.",
+        plan: lie(Lie::CallbackContradicting),
+    },
+    Behaviour {
+        ending: 917,
+        name: "callback_forged",
+        meaning: "A second callback, whose signature is wrong, tells the opposite result.",
+        plan: lie(Lie::CallbackForged),
     },
 ];
 

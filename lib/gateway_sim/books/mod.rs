@@ -16,6 +16,7 @@ use time::OffsetDateTime;
 use super::charge_log::{Answer, CallbackEntry, CallbackState, Entry};
 use super::vendor::Vendor;
 use crate::domain::ids::{Kind, Operation};
+use crate::domain::money::Money;
 
 /// The use of an idempotency key.
 #[derive(Clone, Copy, Debug)]
@@ -44,8 +45,8 @@ pub struct Books {
     keys: HashMap<(Vendor, String), KeyUse>,
     /// Keys whose first request, and references whose capture, is being executed right now.
     in_progress: HashSet<(Vendor, String)>,
-    /// How many requests of a key were lost or failed unexecuted.
-    turned_away: HashMap<(Vendor, String), u32>,
+    /// Keys that have come, but not yet to anything.
+    turned_away: HashSet<(Vendor, String)>,
     /// How many requests with an amount were told to come again since one was let in. A real limit does not know keys either.
     limited: HashMap<(Vendor, i64), u32>,
     owed: HashMap<String, Owed>,
@@ -64,12 +65,14 @@ impl Books {
     pub fn enter(&mut self, entry: &Entry) {
         match entry {
             Entry::Request(request) => {
+                if request.operation.is_none() {
+                    return;
+                }
                 if let (Answer::TooMany, Some(amount)) = (request.answer, request.amount) {
                     *self.limited.entry((request.gateway, amount)).or_default() += 1;
                 }
-                let away = matches!(request.answer, Answer::LostBefore | Answer::FailedBefore);
-                if let (true, Some(key)) = (away, &request.key) {
-                    *self.turned_away.entry((request.gateway, key.clone())).or_default() += 1;
+                if let Some(key) = request.key.as_deref().filter(|key| self.use_of(request.gateway, key).is_none()) {
+                    self.turned_away.insert((request.gateway, key.to_owned()));
                 }
             }
             Entry::Charge(charge) => {
@@ -92,6 +95,13 @@ impl Books {
                 }
             }
             Entry::Callback(callback) => self.enter_callback(callback),
+            Entry::Lied(lied) => {
+                let told = lied.told_amount.zip(lied.told_currency);
+                let place = lied.reference.as_deref().and_then(|reference| self.place_of(lied.gateway, reference));
+                if let Some(((minor, currency), place)) = told.zip(place) {
+                    self.payments[place].told_as = Some(Money::new(minor, currency));
+                }
+            }
         }
     }
 
@@ -165,8 +175,10 @@ impl Books {
         self.use_of(vendor, key).filter(|used| now - used.first_at < lifetime)
     }
 
-    pub fn turned_away(&self, vendor: Vendor, key: &str) -> u32 {
-        self.turned_away.get(&(vendor, key.to_owned())).copied().unwrap_or(0)
+    /// Whether no request with this key has come before.
+    pub fn is_new(&self, vendor: Vendor, key: &str) -> bool {
+        let key = (vendor, key.to_owned());
+        !self.keys.contains_key(&key) && !self.turned_away.contains(&key) && !self.in_progress.contains(&key)
     }
 
     pub fn limited(&self, vendor: Vendor, amount: i64) -> u32 {
@@ -187,6 +199,10 @@ impl Books {
 
     pub fn owed(&self) -> impl Iterator<Item = (&String, &Owed)> {
         self.owed.iter()
+    }
+
+    pub fn owed_event(&self, event_id: &str) -> Option<&Owed> {
+        self.owed.get(event_id)
     }
 
     pub fn owed_count(&self) -> usize {

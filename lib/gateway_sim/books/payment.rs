@@ -8,6 +8,7 @@ use uuid::Uuid;
 use crate::domain::ids::Kind;
 use crate::domain::money::Money;
 use crate::gateway_sim::charge_log::{ChargeEntry, ChargeResult, StateEntry, StateName};
+use crate::gateway_sim::lies::Lie;
 use crate::gateway_sim::vendor::Vendor;
 
 /// Where a payment stands.
@@ -31,6 +32,17 @@ pub enum State {
     Cancelled,
     Expired,
     Reversed,
+}
+
+impl State {
+    /// What a liar says of a payment that is over; None while it is not.
+    pub fn opposite(self) -> Option<Self> {
+        match self {
+            Self::Succeeded => Some(Self::Failed),
+            Self::Failed | Self::Cancelled | Self::Expired => Some(Self::Succeeded),
+            Self::AwaitingCustomer | Self::Approved | Self::Pending | Self::Capturing | Self::Reversed => None,
+        }
+    }
 }
 
 impl From<ChargeResult> for State {
@@ -72,6 +84,10 @@ pub struct Payment {
     pub cancel_url: Option<String>,
     pub customer_until: Option<OffsetDateTime>,
     pub echo: BTreeMap<String, String>,
+    /// What is lied about it.
+    pub lies: Vec<Lie>,
+    /// What is told instead of the money.
+    pub told_as: Option<Money>,
     pub state: State,
     /// How it stood when it came onto the books, which is what its first answer said.
     pub opened_as: State,
@@ -96,6 +112,8 @@ impl Payment {
             cancel_url: charge.cancel_url.clone(),
             customer_until: charge.customer_until,
             echo: charge.echo.clone(),
+            lies: charge.lies.clone(),
+            told_as: None,
             state: charge.result.into(),
             opened_as: charge.result.into(),
             captured_by: None,
@@ -120,6 +138,15 @@ impl Payment {
     /// The payment as a message about that state shows it.
     pub fn in_state(&self, state: State, since: OffsetDateTime) -> Self {
         Self { state, changed_at: since, ..self.clone() }
+    }
+
+    /// The money as callers are told of it.
+    pub fn money_told(&self) -> Money {
+        self.told_as.unwrap_or(self.money)
+    }
+
+    pub fn meets(&self, lie: Lie) -> bool {
+        self.lies.contains(&lie)
     }
 
     pub fn echoed(&self, name: &str) -> Option<&str> {

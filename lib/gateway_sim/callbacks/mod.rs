@@ -4,8 +4,10 @@
 //! may therefore see an event any number of times, as it may with the real gateways.
 
 mod signers;
+mod telling;
 
 pub use signers::{BadKey, Signers, hmac};
+pub use telling::Telling;
 
 use std::time::{Duration, Instant};
 
@@ -13,13 +15,17 @@ use futures_util::future::join_all;
 use time::OffsetDateTime;
 
 use super::agenda::Due;
-use super::behaviour::{self, dice};
+use super::behaviour::dice;
 use super::books::{Owed, Payment, State};
 use super::charge_log::{CallbackEntry, CallbackState, Entry};
 use super::house::{House, now};
+use super::lies::Lie;
 use super::vendor::Vendor;
 use super::{bank, paypal, stripe};
 use crate::domain::ids::Kind;
+
+/// How often a callback is sent at once that is sent too often.
+const DUPLICATES: usize = 5;
 
 /// A state of a payment that is told of, and the name of the event that tells of it.
 pub type Told = (Kind, State, &'static str);
@@ -128,22 +134,20 @@ impl House {
 
     /// True when every copy was answered with 2xx.
     async fn post(&self, event_id: &str, owed: &Owed, payment: &Payment) -> bool {
-        let copies = match self.plan(payment).callbacks {
-            behaviour::Callbacks::Repeated(times) if owed.tries == 1 => times,
-            _ => 1,
-        };
+        let copies = if payment.meets(Lie::CallbackDuplicate) && owed.tries == 1 { DUPLICATES } else { 1 };
         let shown = payment.in_state(told_state(payment, &owed.event_type), owed.at);
         let event = Event { id: event_id, kind: &owed.event_type, happened_at: owed.at, payment: &shown };
-        let url = format!("{}/v1/callbacks/{}", self.settings.callback_base_url.trim_end_matches('/'), payment.vendor);
-        let timeout = Duration::from_millis(self.settings.callbacks.timeout_ms);
-        let posts = (0..copies).map(|_| {
-            let message = self.signed(&event);
-            let request = self.http.post(&url).timeout(timeout).body(message.body);
-            let request =
-                message.headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
-            async move { request.send().await.is_ok_and(|answer| answer.status().is_success()) }
-        });
+        let posts = (0..copies).map(|_| self.send(payment.vendor, self.signed(&event)));
         join_all(posts).await.into_iter().all(|delivered| delivered)
+    }
+
+    /// True when it was answered with 2xx.
+    async fn send(&self, vendor: Vendor, message: Message) -> bool {
+        let url = format!("{}/v1/callbacks/{vendor}", self.settings.callback_base_url.trim_end_matches('/'));
+        let timeout = Duration::from_millis(self.settings.callbacks.timeout_ms);
+        let request = self.http.post(&url).timeout(timeout).body(message.body);
+        let request = message.headers.into_iter().fold(request, |request, (name, value)| request.header(name, value));
+        request.send().await.is_ok_and(|answer| answer.status().is_success())
     }
 
     fn signed(&self, event: &Event<'_>) -> Message {

@@ -8,6 +8,7 @@ use uuid::Uuid;
 
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Currency;
+use crate::gateway_sim::lies::Lie;
 use crate::gateway_sim::vendor::Vendor;
 
 /// One line.
@@ -18,6 +19,7 @@ pub enum Entry {
     Charge(ChargeEntry),
     State(StateEntry),
     Callback(CallbackEntry),
+    Lied(LiedEntry),
 }
 
 /// A request reached the gateway. Of one that was not let in, or could not be read, only whose counter it came to and when is told: what
@@ -78,6 +80,8 @@ pub enum Answer {
     FailedAfter,
     /// Not executed, answered with a server error.
     FailedBefore,
+    /// Served, but its answer was cut off, made endless, packed, slow or nonsense on the way.
+    Garbled,
 }
 
 impl Answer {
@@ -98,6 +102,7 @@ impl Answer {
             Self::LostBefore => "lost_before",
             Self::FailedAfter => "failed_after",
             Self::FailedBefore => "failed_before",
+            Self::Garbled => "garbled",
         }
     }
 }
@@ -128,6 +133,9 @@ pub struct ChargeEntry {
     /// What the caller sent along and the gateway repeats in answers and callbacks (metadata, custom ids); never accounts.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub echo: BTreeMap<String, String>,
+    /// What will be lied about it; each is told of as `lied` when it comes to that.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub lies: Vec<Lie>,
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
 }
@@ -201,4 +209,22 @@ pub enum CallbackState {
     Delivered,
     /// Not sent any more: too old, or too many were waiting.
     GivenUp,
+}
+
+/// A gateway lied, or was not there to be asked. Whether somebody who was at a loss had reason to be can be told by these lines.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct LiedEntry {
+    pub gateway: Vendor,
+    /// Of the request that met the lie, or of the payment that it is about; None where neither can be told.
+    pub key: Option<String>,
+    pub attempt_id: Option<Uuid>,
+    pub reference: Option<String>,
+    pub kind: Lie,
+    /// What is told instead of the truth, in minor units.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_amount: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub told_currency: Option<Currency>,
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
 }

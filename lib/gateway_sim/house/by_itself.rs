@@ -24,8 +24,9 @@ impl House {
         for (place, payment) in books.payments() {
             self.foresee(place, payment);
         }
-        for (event_id, _) in books.owed() {
-            self.agenda.add(std::time::Instant::now(), Due::Delivery(event_id.clone()));
+        for (event_id, owed) in books.owed() {
+            let when = self.delivery_due(event_id, owed, books.payment(owed.payment));
+            self.agenda.add(when, Due::Delivery(event_id.clone()));
         }
     }
 
@@ -56,6 +57,10 @@ impl House {
             }
             Due::Delivery(event_id) => {
                 self.deliver(&event_id).await;
+                return;
+            }
+            Due::Forgery(place) => {
+                self.forge(place).await;
                 return;
             }
         };

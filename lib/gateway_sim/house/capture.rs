@@ -2,52 +2,60 @@
 
 use std::sync::Arc;
 
+use super::heard::{Heard, admit, logged};
 use super::order::{Capture, Served, Uncapturable};
 use super::{House, now};
 use crate::domain::ids::Operation;
-use crate::gateway_sim::behaviour::{Mishap, Pace, Plan, Verdict};
-use crate::gateway_sim::books::{Books, Payment, State};
+use crate::gateway_sim::behaviour::{self, Pace, Plan, Verdict};
+use crate::gateway_sim::books::{Books, State};
 use crate::gateway_sim::charge_log::{Answer, Closed, Entry, StateName};
 
 impl House {
     /// Serves a capture to its end, whether or not the caller stays to hear of it.
-    pub async fn capture(self: &Arc<Self>, capture: Capture) -> Result<Served, Closed> {
+    pub async fn capture(self: &Arc<Self>, capture: Capture) -> Result<Heard<Served>, Closed> {
         let house = self.clone();
         self.to_the_end(async move { house.capture_to_the_end(capture).await }).await
     }
 
-    async fn capture_to_the_end(&self, capture: Capture) -> Result<Served, Closed> {
+    async fn capture_to_the_end(&self, capture: Capture) -> Result<Heard<Served>, Closed> {
         let admitted = {
             let mut books = self.books();
-            match self.judge_capture(&books, &capture) {
+            let payment = books.by_reference(capture.vendor, &capture.reference);
+            let plan = payment.map_or(behaviour::ORDINARY, |payment| self.plan(payment));
+            // What is lied about the payment itself was decided when it was made.
+            let is_new = books.is_new(capture.vendor, &capture.key);
+            let lie = self.desk.order(capture.vendor, &capture.key, is_new, true, plan).lie;
+            match admit(self.judge_capture(&books, &capture), lie) {
                 Ok(place) => {
                     books.begin(capture.vendor, &capture.key);
                     books.begin(capture.vendor, &capture.reference);
-                    Ok(place)
+                    Ok((place, plan, lie))
                 }
-                Err((answer, served)) => {
-                    let payment = books.by_reference(capture.vendor, &capture.reference);
+                Err((answer, heard)) => {
+                    let told_of = lie.map(|lie| capture.lied(payment, lie));
                     let line = Entry::Request(capture.request(payment, answer));
-                    Err((self.record(&mut books, &[line]), served))
+                    let lines: Vec<Entry> = std::iter::once(line).chain(told_of).collect();
+                    Err((self.record(&mut books, &lines), heard))
                 }
             }
         };
         self.latency("capture", &capture.key).await;
-        let place = match admitted {
-            Ok(place) => place,
-            Err((on_disk, served)) => {
+        let (place, plan, lie) = match admitted {
+            Ok(admitted) => admitted,
+            Err((on_disk, heard)) => {
                 on_disk.await?;
-                return Ok(served);
+                return Ok(heard);
             }
         };
-        let (step, plan, on_disk) = {
+        let (step, on_disk) = {
             let mut books = self.books();
-            let plan = self.plan(books.payment(place));
-            let line = Entry::Request(capture.request(Some(books.payment(place)), executed(plan)));
+            let payment = books.payment(place);
+            let line = Entry::Request(capture.request(Some(payment), logged(Answer::Executed, lie)));
+            let told_of = lie.map(|lie| capture.lied(Some(payment), lie));
             let (changed, step) = self.change(&books, place, captured(plan), Some(&capture.key));
-            let entries: Vec<Entry> = std::iter::once(line).chain(changed).collect();
-            let on_disk = self.record(&mut books, &entries);
-            (step(&books), plan, on_disk)
+            let lines: Vec<Entry> = std::iter::once(line).chain(told_of).chain(changed).collect();
+            let on_disk = self.record(&mut books, &lines);
+            (step(&books), on_disk)
         };
         on_disk.await?;
         {
@@ -55,7 +63,7 @@ impl House {
             books.end(capture.vendor, &capture.key);
             books.end(capture.vendor, &capture.reference);
         }
-        self.conclude(step, plan, plan.mishap).await
+        self.conclude(step, lie).await
     }
 
     /// The place of the payment to be captured, or what is answered without doing it.
@@ -78,32 +86,11 @@ impl House {
             });
         }
         match payment.state {
-            State::Approved => self.mishap_before(books, capture, payment).map_or(Ok(place), Err),
+            State::Approved => Ok(place),
             State::AwaitingCustomer | State::Cancelled => not(Uncapturable::NotApproved),
             State::Expired => not(Uncapturable::NotFound),
             _ => not(Uncapturable::AlreadyCaptured),
         }
-    }
-
-    /// What goes wrong with the first capture of this key, before it is executed.
-    fn mishap_before(&self, books: &Books, capture: &Capture, payment: &Payment) -> Option<(Answer, Served)> {
-        let mishap = self.plan(payment).mishap;
-        if books.turned_away(capture.vendor, &capture.key) >= mishap.turns_away() {
-            return None;
-        }
-        match mishap {
-            Mishap::LostBefore => Some((Answer::LostBefore, Served::Unanswered)),
-            Mishap::FailedBefore => Some((Answer::FailedBefore, Served::ServerError)),
-            _ => None,
-        }
-    }
-}
-
-fn executed(plan: Plan) -> Answer {
-    match plan.mishap {
-        Mishap::LostAfter => Answer::LostAfter,
-        Mishap::FailedAfter => Answer::FailedAfter,
-        _ => Answer::Executed,
     }
 }
 

@@ -6,16 +6,20 @@
 
 mod by_itself;
 mod capture;
+mod heard;
 mod order;
 mod place;
+mod question;
 
 pub use by_itself::Decision;
+pub use heard::{Denial, Denials};
+pub(super) use order::lied;
 pub use order::{Capture, Order, Served, Uncapturable};
+pub use question::Asked;
 
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
-use http::StatusCode;
 use time::OffsetDateTime;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -24,13 +28,10 @@ use tokio_util::task::TaskTracker;
 use super::agenda::{Agenda, Due};
 use super::behaviour::{self, Plan, dice};
 use super::books::{Books, Payment, State};
-use super::callbacks::{self, Signers};
-use super::charge_log::{
-    Answer, CallbackEntry, CallbackState, ChargeLog, Closed, Entry, RequestEntry, StateEntry, StateName,
-};
-use super::line::{Conduct, Reply};
+use super::callbacks::{Signers, Telling};
+use super::charge_log::{ChargeLog, Closed, Entry, LiedEntry, RequestEntry, StateEntry, StateName};
+use super::lies::Desk;
 use super::settings::{Customer, Settings};
-use super::vendor::Vendor;
 
 pub struct House {
     pub(super) settings: Settings,
@@ -40,6 +41,7 @@ pub struct House {
     pub(super) http: reqwest::Client,
     pub(super) deliveries: Semaphore,
     pub(super) agenda: Agenda,
+    pub(super) desk: Desk,
     pub(super) tasks: TaskTracker,
     /// Cancelled when the house closes in order: what is under way finishes.
     pub(super) stop: CancellationToken,
@@ -55,6 +57,8 @@ struct Step {
     payment: Payment,
     /// Ids of the callbacks that tell of it.
     events: Vec<String>,
+    /// Whether somebody else claims to tell of it.
+    forgery: bool,
 }
 
 /// The present, as precise as the log.
@@ -79,6 +83,7 @@ impl House {
             http,
             deliveries: Semaphore::new(settings.callbacks.at_once),
             agenda: Agenda::default(),
+            desk: Desk::new(settings.seed, settings.lies.clone()),
             tasks: TaskTracker::new(),
             stop: gone.child_token(),
             gone,
@@ -103,31 +108,14 @@ impl House {
         entries: &[Entry],
     ) -> impl Future<Output = Result<(), Closed>> + Send + use<> {
         for entry in entries {
-            if let Entry::Request(request) = entry {
-                count(request);
+            match entry {
+                Entry::Request(request) => count(request),
+                Entry::Lied(lied) => count_lie(lied),
+                _ => {}
             }
             books.enter(entry);
         }
         self.log.append(entries)
-    }
-
-    /// The callback that tells of an event, if the vendor has one and the plan does not swallow it.
-    fn callback(&self, books: &Books, payment: &Payment, state: State, at: OffsetDateTime) -> Option<CallbackEntry> {
-        if self.plan(payment).callbacks == behaviour::Callbacks::Never {
-            return None;
-        }
-        let event_type = callbacks::event_type(payment, state)?;
-        let named = format!("{}/{}/{event_type}", payment.vendor, payment.reference);
-        let full = books.owed_count() >= self.settings.callbacks.waiting;
-        Some(CallbackEntry {
-            gateway: payment.vendor,
-            reference: payment.reference.clone(),
-            event_id: callbacks::event_id(self.settings.seed, payment.vendor, &named),
-            event_type: event_type.to_owned(),
-            state: if full { CallbackState::GivenUp } else { CallbackState::Queued },
-            tries: 0,
-            at,
-        })
     }
 
     /// The lines that take a payment to another state, and the step that follows from them.
@@ -146,19 +134,30 @@ impl House {
             key: key.map(str::to_owned),
             at,
         };
-        let callback = self.callback(books, payment, name.into(), at);
-        let events = queued(callback.as_ref());
-        let entries = std::iter::once(Entry::State(change)).chain(callback.map(Entry::Callback)).collect();
-        (entries, move |books: &Books| Step { place, payment: books.payment(place).clone(), events })
+        let Telling { entries, events, forgery } = self.telling(books, payment, name.into(), at);
+        let entries = std::iter::once(Entry::State(change)).chain(entries).collect();
+        (entries, move |books: &Books| Step { place, payment: books.payment(place).clone(), events, forgery })
     }
 
     /// What follows from a step that is on disk.
     fn follow(&self, step: &Step) {
-        let now = Instant::now();
-        for event in &step.events {
-            self.agenda.add(now, Due::Delivery(event.clone()));
+        {
+            let books = self.books();
+            for event in &step.events {
+                if let Some(owed) = books.owed_event(event) {
+                    let when = self.delivery_due(event, owed, books.payment(owed.payment));
+                    self.agenda.add(when, Due::Delivery(event.clone()));
+                }
+            }
         }
+        self.foresee_forgery(step);
         self.foresee(step.place, &step.payment);
+    }
+
+    fn foresee_forgery(&self, step: &Step) {
+        if step.forgery {
+            self.agenda.add(Instant::now(), Due::Forgery(step.place));
+        }
     }
 
     /// Puts on the agenda what a payment in this state will do by itself.
@@ -182,73 +181,6 @@ impl House {
         }
     }
 
-    /// Answers a question about one payment. `visible` says whether the gateway still shows it.
-    pub(super) async fn ask(
-        &self,
-        vendor: Vendor,
-        asked: Asked<'_>,
-        arrived_at: OffsetDateTime,
-        visible: fn(&Payment) -> bool,
-    ) -> Result<Option<Payment>, Closed> {
-        let (payment, on_disk) = {
-            let mut books = self.books();
-            let payment = match asked {
-                Asked::Reference(reference) => books.by_reference(vendor, reference),
-                Asked::Key(key) => books.use_of(vendor, key).map(|used| books.payment(used.payment)),
-            };
-            let payment = payment.filter(|payment| visible(payment)).cloned();
-            let answer = if payment.is_some() { Answer::Told } else { Answer::NotFound };
-            let (reference, key) = match asked {
-                Asked::Reference(reference) => (Some(reference), None),
-                Asked::Key(key) => (payment.as_ref().map(|payment| payment.reference.as_str()), Some(key.to_owned())),
-            };
-            let question = order::question(vendor, reference, payment.as_ref(), arrived_at, answer);
-            let on_disk = self.record(&mut books, &[Entry::Request(RequestEntry { key, ..question })]);
-            (payment, on_disk)
-        };
-        let who = payment.as_ref().map_or("", |payment| &payment.key);
-        self.latency("ask", who).await;
-        on_disk.await?;
-        Ok(payment)
-    }
-
-    /// Answers a question about many payments: what `pick` finds in the books.
-    pub(super) async fn list<T>(
-        &self,
-        vendor: Vendor,
-        arrived_at: OffsetDateTime,
-        pick: impl FnOnce(&Books) -> T,
-    ) -> Result<T, Closed> {
-        let (picked, on_disk) = {
-            let mut books = self.books();
-            let picked = pick(&books);
-            let question = order::question(vendor, None, None, arrived_at, Answer::Told);
-            (picked, self.record(&mut books, &[Entry::Request(question)]))
-        };
-        self.latency("list", "").await;
-        on_disk.await?;
-        Ok(picked)
-    }
-
-    /// Answers a request that concerns no payment: not let in, not understood, or only for a token.
-    pub(super) async fn dismiss(
-        &self,
-        vendor: Vendor,
-        arrived_at: OffsetDateTime,
-        reply: Reply,
-    ) -> Result<Conduct, Closed> {
-        let answer = match reply.status {
-            StatusCode::UNAUTHORIZED => Answer::Unauthenticated,
-            status if status.is_success() => Answer::TokenIssued,
-            _ => Answer::Unreadable,
-        };
-        let line = Entry::Request(order::question(vendor, None, None, arrived_at, answer));
-        let on_disk = self.record(&mut self.books(), &[line]);
-        self.latency("dismiss", "").await;
-        on_disk.await?;
-        Ok(reply.into())
-    }
-
     /// Runs to its end even when the caller hangs up.
     async fn to_the_end<T: Send + 'static>(
         &self,
@@ -266,25 +198,14 @@ impl House {
     }
 }
 
-/// How a question names its payment.
-#[derive(Clone, Copy, Debug)]
-pub enum Asked<'a> {
-    Reference(&'a str),
-    Key(&'a str),
-}
-
-/// The id of the callback, unless it is not to be sent at all.
-fn queued(callback: Option<&CallbackEntry>) -> Vec<String> {
-    callback
-        .filter(|callback| callback.state == CallbackState::Queued)
-        .map(|it| it.event_id.clone())
-        .into_iter()
-        .collect()
-}
-
 fn count(request: &RequestEntry) {
     let (gateway, answer) = (request.gateway.as_str(), request.answer.as_str());
     metrics::counter!("payfleet_gateway_sim_requests_total", "gateway" => gateway, "answer" => answer).increment(1);
+}
+
+fn count_lie(lied: &LiedEntry) {
+    let (gateway, kind) = (lied.gateway.as_str(), lied.kind.as_str());
+    metrics::counter!("payfleet_gateway_sim_lies_total", "gateway" => gateway, "kind" => kind).increment(1);
 }
 
 /// Shared by every counter.

@@ -8,8 +8,11 @@ use uuid::Uuid;
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
 use crate::gateway_sim::books::Payment;
-use crate::gateway_sim::charge_log::{Answer, RequestEntry};
+use crate::gateway_sim::charge_log::{Answer, Entry, LiedEntry, RequestEntry};
+use crate::gateway_sim::lies::Lie;
 use crate::gateway_sim::vendor::Vendor;
+
+use super::now;
 
 /// A payment to be made.
 #[derive(Clone, Debug)]
@@ -47,13 +50,9 @@ pub enum Served {
     Replayed(Box<Payment>),
     /// A documented refusal; nothing is on the books.
     Refused,
-    TooMany,
     InProgress,
     /// The key belongs to this payment, which is another one.
     KeyMisused(Box<Payment>),
-    /// Executed or not, the caller never hears of it.
-    Unanswered,
-    ServerError,
     /// Only for captures: no such payment, or not in a state to be captured.
     Uncapturable(Uncapturable),
 }
@@ -82,9 +81,18 @@ impl Order {
             answer,
         }
     }
+
+    pub(super) fn lied(&self, kind: Lie) -> Entry {
+        let lied = lied(self.vendor, kind, None);
+        Entry::Lied(LiedEntry { key: Some(self.key.clone()), attempt_id: self.attempt_id, ..lied })
+    }
 }
 
 impl Capture {
+    pub(super) fn lied(&self, payment: Option<&Payment>, kind: Lie) -> Entry {
+        Entry::Lied(LiedEntry { key: Some(self.key.clone()), ..lied(self.vendor, kind, payment) })
+    }
+
     pub(super) fn request(&self, payment: Option<&Payment>, answer: Answer) -> RequestEntry {
         RequestEntry {
             operation: Some(Operation::Capture),
@@ -115,5 +123,19 @@ pub(super) fn question(
         currency: payment.map(|payment| payment.money.currency),
         arrived_at,
         answer,
+    }
+}
+
+/// The line that tells of a lie, about this payment if it is about one.
+pub(in crate::gateway_sim) fn lied(vendor: Vendor, kind: Lie, payment: Option<&Payment>) -> LiedEntry {
+    LiedEntry {
+        gateway: vendor,
+        key: payment.map(|payment| payment.key.clone()),
+        attempt_id: payment.and_then(|payment| payment.attempt_id),
+        reference: payment.map(|payment| payment.reference.clone()),
+        kind,
+        told_amount: None,
+        told_currency: None,
+        at: now(),
     }
 }

@@ -6,80 +6,84 @@ use std::time::Duration;
 use time::OffsetDateTime;
 
 use super::by_itself::settled;
-use super::order::{Order, Served};
-use super::{House, Step, now, queued};
+use super::heard::{Heard, admit, logged};
+use super::order::{Order, Served, lied};
+use super::{House, Step, now};
 use crate::domain::ids::{Kind, Operation};
-use crate::gateway_sim::behaviour::{self, Approval, Callbacks, Mishap, Pace, Plan, Verdict};
+use crate::gateway_sim::behaviour::{self, Approval, Pace, Plan, Verdict};
 use crate::gateway_sim::books::{Books, Payment};
-use crate::gateway_sim::callbacks;
-use crate::gateway_sim::charge_log::{Answer, ChargeEntry, ChargeResult, Closed, Entry};
+use crate::gateway_sim::callbacks::{self, Telling};
+use crate::gateway_sim::charge_log::{Answer, ChargeEntry, ChargeResult, Closed, Entry, LiedEntry};
+use crate::gateway_sim::lies::{Lie, Meets, wrong_money};
 
 impl House {
     /// Serves an order to its end, whether or not the caller stays to hear of it.
-    pub async fn place(self: &Arc<Self>, order: Order) -> Result<Served, Closed> {
+    pub async fn place(self: &Arc<Self>, order: Order) -> Result<Heard<Served>, Closed> {
         let house = self.clone();
         self.to_the_end(async move { house.place_to_the_end(order).await }).await
     }
 
-    async fn place_to_the_end(&self, order: Order) -> Result<Served, Closed> {
+    async fn place_to_the_end(&self, order: Order) -> Result<Heard<Served>, Closed> {
         let plan = behaviour::plan(&self.settings, order.money.minor, &order.key);
-        let turned_away = {
+        let admitted = {
             let mut books = self.books();
-            match self.judge(&books, &order, plan) {
-                Some((answer, served)) => {
-                    Some((self.record(&mut books, &[Entry::Request(order.request(answer))]), served))
-                }
-                None => {
+            let is_new = books.is_new(order.vendor, &order.key);
+            let mut meets = self.desk.order(order.vendor, &order.key, is_new, order.strikes(), plan);
+            let judged = self.judge(&books, &order, plan);
+            if judged.is_ok() && meets.lie.is_none() && books.limited(order.vendor, order.money.minor) < plan.sent_away
+            {
+                meets.lie = Some(Lie::RateLimited);
+            }
+            match admit(judged, meets.lie) {
+                Ok(()) => {
                     books.begin(order.vendor, &order.key);
-                    None
+                    Ok(meets)
+                }
+                Err((answer, heard)) => {
+                    let told_of = meets.lie.map(|lie| order.lied(lie));
+                    let lines: Vec<Entry> =
+                        std::iter::once(Entry::Request(order.request(answer))).chain(told_of).collect();
+                    Err((self.record(&mut books, &lines), heard))
                 }
             }
         };
         self.latency("create", &order.key).await;
-        if let Some((on_disk, served)) = turned_away {
-            on_disk.await?;
-            return Ok(served);
-        }
+        let meets = match admitted {
+            Ok(meets) => meets,
+            Err((on_disk, heard)) => {
+                on_disk.await?;
+                return Ok(heard);
+            }
+        };
+        let lie = meets.lie;
         let (step, on_disk) = {
             let mut books = self.books();
-            self.open(&mut books, &order, plan)
+            self.open(&mut books, &order, plan, meets)
         };
         on_disk.await?;
         self.books().end(order.vendor, &order.key);
-        let mishap = if order.strikes() { plan.mishap } else { Mishap::None };
-        self.conclude(step, plan, mishap).await
+        self.conclude(step, lie).await
     }
 
-    /// None lets the order in; else what it is answered without being executed.
-    fn judge(&self, books: &Books, order: &Order, plan: Plan) -> Option<(Answer, Served)> {
+    /// Ok lets the order in; else what an honest gateway answers without executing it.
+    fn judge(&self, books: &Books, order: &Order, plan: Plan) -> Result<(), (Answer, Served)> {
         let (vendor, key) = (order.vendor, order.key.as_str());
         if books.is_in_progress(vendor, key) {
-            return Some((Answer::InProgress, Served::InProgress));
+            return Err((Answer::InProgress, Served::InProgress));
         }
         let lifetime = self.settings.key_lifetime(vendor, order.kind);
         if let Some(used) = books.honoured(vendor, key, lifetime, now()) {
             let payment = books.payment(used.payment);
             let same = used.operation == Operation::Create && payment.fingerprint == order.fingerprint;
-            return Some(match same {
+            return Err(match same {
                 true => (Answer::Replayed, Served::Replayed(Box::new(payment.clone()))),
                 false => (Answer::KeyMisused, Served::KeyMisused(Box::new(payment.clone()))),
             });
         }
         if plan.verdict == Verdict::Rejected {
-            return Some((Answer::Refused, Served::Refused));
+            return Err((Answer::Refused, Served::Refused));
         }
-        if let Mishap::TooMany(times) = plan.mishap {
-            let limited = books.limited(vendor, order.money.minor) < times;
-            return limited.then_some((Answer::TooMany, Served::TooMany));
-        }
-        if books.turned_away(vendor, key) >= plan.mishap.turns_away() {
-            return None;
-        }
-        match plan.mishap {
-            Mishap::LostBefore if order.strikes() => Some((Answer::LostBefore, Served::Unanswered)),
-            Mishap::FailedBefore if order.strikes() => Some((Answer::FailedBefore, Served::ServerError)),
-            _ => None,
-        }
+        Ok(())
     }
 
     /// Takes the payment onto the books.
@@ -88,12 +92,9 @@ impl House {
         books: &mut Books,
         order: &Order,
         plan: Plan,
+        meets: Meets,
     ) -> (Step, impl Future<Output = Result<(), Closed>> + Send + use<>) {
-        let answer = match plan.mishap {
-            Mishap::LostAfter if order.strikes() => Answer::LostAfter,
-            Mishap::FailedAfter if order.strikes() => Answer::FailedAfter,
-            _ => Answer::Executed,
-        };
+        let answer = logged(Answer::Executed, meets.lie);
         // A clock that was set back does not bring the books out of order.
         let (result, at) = (order.result(plan), now().max(books.latest()));
         let charge = ChargeEntry {
@@ -113,18 +114,35 @@ impl House {
                 .then(|| self.customer_until(order, at))
                 .flatten(),
             echo: order.echo.clone(),
+            lies: meets.of_payment,
             at,
         };
         let payment = Payment::opened(&charge);
-        let callback = self.callback(books, &payment, payment.state, charge.at);
-        let events = queued(callback.as_ref());
-        let entries: Vec<Entry> = [Entry::Request(order.request(answer)), Entry::Charge(charge)]
+        let wrong = self.wrong_money_told(&payment);
+        let Telling { entries, events, forgery } = self.telling(books, &payment, payment.state, charge.at);
+        let lines: Vec<Entry> = [Entry::Request(order.request(answer)), Entry::Charge(charge)]
             .into_iter()
-            .chain(callback.map(Entry::Callback))
+            .chain(meets.lie.map(|lie| order.lied(lie)))
+            .chain(wrong)
+            .chain(entries)
             .collect();
-        let on_disk = self.record(books, &entries);
+        let on_disk = self.record(books, &lines);
         let place = books.place_of(payment.vendor, &payment.reference).expect("it was entered just now");
-        (Step { place, payment, events }, on_disk)
+        (Step { place, payment: books.payment(place).clone(), events, forgery }, on_disk)
+    }
+
+    /// The lines that say what is told of a payment's money instead of the truth.
+    fn wrong_money_told(&self, payment: &Payment) -> Vec<Entry> {
+        let Some(told) = wrong_money(&payment.lies, self.settings.seed, &payment.key, payment.money) else {
+            return Vec::new();
+        };
+        let lied = |kind| LiedEntry {
+            told_amount: Some(told.minor),
+            told_currency: Some(told.currency),
+            ..lied(payment.vendor, kind, Some(payment))
+        };
+        let kinds = [Lie::WrongAmount, Lie::WrongCurrency].into_iter().filter(|kind| payment.meets(*kind));
+        kinds.map(|kind| Entry::Lied(lied(kind))).collect()
     }
 
     /// The gateway's own limit or the caller's, whichever is sooner.
@@ -142,22 +160,32 @@ impl House {
     }
 
     /// Sets in motion what follows from a step that is on disk, and says what the caller hears of it.
-    pub(super) async fn conclude(&self, step: Step, plan: Plan, mishap: Mishap) -> Result<Served, Closed> {
-        if plan.callbacks == Callbacks::BeforeAnswer {
-            self.deliver_all(&step.events).await;
-            if let Some(settled) = self.take(step.place, settled).await? {
-                self.deliver_all(&settled.events).await;
-            } else {
-                self.foresee(step.place, &step.payment);
-            }
+    pub(super) async fn conclude(&self, step: Step, lie: Option<Lie>) -> Result<Heard<Served>, Closed> {
+        if step.payment.meets(Lie::CallbackFirst) {
+            self.tell_first(&step).await?;
         } else {
             self.follow(&step);
         }
-        Ok(match mishap {
-            Mishap::LostAfter => Served::Unanswered,
-            Mishap::FailedAfter => Served::ServerError,
-            _ => Served::Executed(Box::new(step.payment)),
-        })
+        Ok(Heard::of(Served::Executed(Box::new(step.payment)), lie))
+    }
+
+    /// Finishes the payment if that is what it waits for, and delivers its callbacks before anything is answered.
+    async fn tell_first(&self, step: &Step) -> Result<(), Closed> {
+        let mut events = step.events.clone();
+        self.foresee_forgery(step);
+        if let Some(settled) = self.take(step.place, settled).await? {
+            self.foresee_forgery(&settled);
+            events.extend(settled.events);
+        } else {
+            self.foresee(step.place, &step.payment);
+        }
+        if !events.is_empty() {
+            let line = Entry::Lied(lied(step.payment.vendor, Lie::CallbackFirst, Some(&step.payment)));
+            let on_disk = self.record(&mut self.books(), &[line]);
+            on_disk.await?;
+        }
+        self.deliver_all(&events).await;
+        Ok(())
     }
 
     async fn deliver_all(&self, events: &[String]) {

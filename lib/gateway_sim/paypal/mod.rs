@@ -20,10 +20,12 @@ use warp::reply::Response;
 
 use super::books::{Payment, State};
 use super::charge_log::Closed;
-use super::house::{Asked, Capture, Order, Served, Shared, Uncapturable};
+use super::house::{Asked, Capture, Denials, Order, Served, Shared, Uncapturable};
 use super::line::{Call, Conduct, Reply, call, carry_out};
 use super::vendor::Vendor;
 use crate::domain::ids::Kind;
+
+const DENIALS: Denials = Denials { server_error: fail::server_error, too_many: fail::too_many };
 
 pub fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
     tokens(house).or(orders(house)).unify().or(payouts(house)).unify().boxed()
@@ -89,7 +91,7 @@ async fn create_order(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
         true => objects::order(house, payment),
         false => objects::order_in_short(house, payment),
     };
-    Ok(match house.place(order).await? {
+    Ok(house.place(order).await?.answered(&DENIALS, |served| match served {
         // 200 where the payer's action comes next at once, as PayPal answers orders with a payment source.
         Served::Executed(payment) => {
             let status = if objects::has_source(&payment) { StatusCode::OK } else { StatusCode::CREATED };
@@ -100,7 +102,7 @@ async fn create_order(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
         Served::Replayed(payment) => Reply::json(StatusCode::OK, &shown(&payment)).into(),
         Served::Refused => fail::refused_order().into(),
         otherwise => unserved(&otherwise),
-    })
+    }))
 }
 
 async fn capture_order(house: &Shared, call: &Call, reference: String) -> Result<Conduct, Closed> {
@@ -109,11 +111,11 @@ async fn capture_order(house: &Shared, call: &Call, reference: String) -> Result
         Err(refused) => return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await,
     };
     let capture = Capture { vendor: Vendor::Paypal, reference, key, arrived_at: call.arrived_at };
-    Ok(match house.capture(capture).await? {
+    Ok(house.capture(capture).await?.answered(&DENIALS, |served| match served {
         Served::Executed(payment) => Reply::json(StatusCode::CREATED, &objects::order(house, &payment)).into(),
         Served::Replayed(payment) => Reply::json(StatusCode::OK, &objects::order(house, &payment)).into(),
         otherwise => unserved(&otherwise),
-    })
+    }))
 }
 
 async fn create_payout(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
@@ -121,7 +123,7 @@ async fn create_payout(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
         Ok(order) => order,
         Err(refused) => return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await,
     };
-    Ok(match house.place(order).await? {
+    Ok(house.place(order).await?.answered(&DENIALS, |served| match served {
         Served::Executed(payment) => Reply::json(StatusCode::CREATED, &objects::batch_in_short(house, &payment)).into(),
         // PayPal says the same whatever else the repeated batch holds.
         Served::Replayed(payment) | Served::KeyMisused(payment) => {
@@ -129,22 +131,18 @@ async fn create_payout(house: &Shared, call: &Call) -> Result<Conduct, Closed> {
         }
         Served::Refused => fail::refused_payout().into(),
         otherwise => unserved(&otherwise),
-    })
+    }))
 }
 
 /// What is answered when nothing was done that could be shown.
 fn unserved(served: &Served) -> Conduct {
     match served {
-        Served::TooMany => fail::too_many().into(),
         Served::InProgress => fail::in_progress().into(),
         Served::KeyMisused(_) => fail::key_misused().into(),
-        Served::Unanswered => Conduct::Silence,
         Served::Uncapturable(Uncapturable::NotFound) => fail::not_found("order_id").into(),
         Served::Uncapturable(Uncapturable::NotApproved) => fail::not_approved().into(),
         Served::Uncapturable(Uncapturable::AlreadyCaptured) => fail::already_captured().into(),
-        Served::ServerError | Served::Executed(_) | Served::Replayed(_) | Served::Refused => {
-            fail::server_error().into()
-        }
+        Served::Executed(_) | Served::Replayed(_) | Served::Refused => fail::server_error().into(),
     }
 }
 
@@ -153,11 +151,11 @@ async fn show(house: &Shared, call: &Call, id: &str, kind: Kind) -> Result<Condu
         return house.dismiss(Vendor::Paypal, call.arrived_at, refused).await;
     }
     let visible = |payment: &Payment| payment.state != State::Expired;
-    let payment = house.ask(Vendor::Paypal, Asked::Reference(id), call.arrived_at, visible).await?;
-    Ok(match payment.filter(|payment| payment.kind == kind) {
+    let heard = house.ask(Vendor::Paypal, Asked::Reference(id), call.arrived_at, visible).await?;
+    Ok(heard.answered(&DENIALS, |payment| match payment.filter(|payment| payment.kind == kind) {
         Some(payment) if kind == Kind::Deposit => Reply::json(StatusCode::OK, &objects::order(house, &payment)).into(),
         Some(payment) => Reply::json(StatusCode::OK, &objects::batch(house, &payment)).into(),
         None if kind == Kind::Deposit => fail::not_found("order_id").into(),
         None => fail::not_found("payout_batch_id").into(),
-    })
+    }))
 }

@@ -71,7 +71,7 @@ pub fn order_in_short(house: &House, payment: &Payment) -> Value {
 pub fn order(house: &House, payment: &Payment) -> Value {
     let mut unit = json!({
         "reference_id": payment.echoed("reference_id").unwrap_or("default"),
-        "amount": amount(payment.money),
+        "amount": amount(payment.money_told()),
         "payee": { "email_address": "merchant@example.com", "merchant_id": "X5XAHHCG636FA" },
     });
     for name in ["custom_id", "invoice_id"] {
@@ -103,7 +103,7 @@ pub fn capture(house: &House, payment: &Payment) -> Value {
     let mut capture = json!({
         "id": id,
         "status": status,
-        "amount": amount(payment.money),
+        "amount": amount(payment.money_told()),
         "final_capture": true,
         "seller_protection": { "status": "NOT_ELIGIBLE" },
         "create_time": told(payment.changed_at),
@@ -154,8 +154,8 @@ pub fn batch(house: &House, payment: &Payment) -> Value {
         "time_created": told(payment.created_at),
         "sender_batch_header": { "sender_batch_id": payment.key },
         "funding_source": "BALANCE",
-        "amount": payout_amount(payment.money),
-        "fees": no_fee(payment.money),
+        "amount": payout_amount(payment.money_told()),
+        "fees": no_fee(payment.money_told()),
     });
     if finished {
         header["time_completed"] = told(payment.changed_at).into();
@@ -182,12 +182,12 @@ pub fn item(house: &House, payment: &Payment) -> Value {
         "transaction_id": id_of(house, payment, "transaction", 17),
         "activity_id": id_of(house, payment, "activity", 17),
         "transaction_status": status,
-        "payout_item_fee": no_fee(payment.money),
+        "payout_item_fee": no_fee(payment.money_told()),
         "payout_batch_id": payment.reference,
         "sender_batch_id": payment.key,
         "payout_item": {
             "recipient_type": "EMAIL",
-            "amount": payout_amount(payment.money),
+            "amount": payout_amount(payment.money_told()),
             "sender_item_id": payment.echoed("sender_item_id"),
         },
         "time_processed": told(payment.changed_at),

@@ -40,7 +40,7 @@ pub fn callback(house: &House, event: &Event<'_>) -> Message {
         "resource_type": resource_type,
         "resource_version": version,
         "event_type": event.kind,
-        "summary": format!("{} for {}", event.kind, payment.money),
+        "summary": format!("{} for {}", event.kind, payment.money_told()),
         "resource": resource,
         "links": [{ "href": url, "rel": "self", "method": "GET" }],
     })

@@ -17,16 +17,18 @@ use warp::Filter;
 use warp::filters::BoxedFilter;
 use warp::reply::Response;
 
-use super::behaviour::Mishap;
 use super::books::Payment;
 use super::charge_log::Closed;
-use super::house::{Asked, House, Order, Served, Shared};
+use super::house::{Asked, Denials, House, Order, Served, Shared};
+use super::lies::Lie;
 use super::line::{Call, Conduct, Reply, call, carry_out};
 use super::vendor::Vendor;
 use crate::domain::ids::Kind;
 
 /// The version that events are rendered in.
 const API_VERSION: &str = "2026-02-25.clover";
+
+const DENIALS: Denials = Denials { server_error: fail::server_error, too_many: fail::too_many };
 
 pub fn routes(house: &Shared) -> BoxedFilter<(Response,)> {
     resource(house, "payment_intents", Kind::Deposit).or(resource(house, "payouts", Kind::Withdrawal)).unify().boxed()
@@ -75,21 +77,15 @@ async fn create(house: &Shared, call: &Call, kind: Kind) -> Result<Conduct, Clos
         Err(refused) => return house.dismiss(Vendor::Stripe, call.arrived_at, refused).await,
     };
     let key = order.key.clone();
-    let served = house.place(order).await?;
-    let reply: Conduct = match served {
+    let conduct = house.place(order).await?.answered(&DENIALS, |served| match served {
         Served::Executed(payment) => first_answer(house, &payment).into(),
         Served::Replayed(payment) => again(house, &payment).with("idempotent-replayed", "true").into(),
         Served::Refused => fail::refused(kind, &form::destination(call)).into(),
-        Served::TooMany => fail::too_many().into(),
         Served::InProgress => fail::in_progress().into(),
         Served::KeyMisused(_) => fail::key_misused().into(),
-        Served::Unanswered => Conduct::Silence,
-        Served::ServerError | Served::Uncapturable(_) => fail::server_error().into(),
-    };
-    Ok(match reply {
-        Conduct::Answer(reply) => reply.with("idempotency-key", key).into(),
-        Conduct::Silence => Conduct::Silence,
-    })
+        Served::Uncapturable(_) => fail::server_error().into(),
+    });
+    Ok(conduct.with("idempotency-key", key))
 }
 
 /// What the first request of the key was told.
@@ -103,18 +99,18 @@ fn first_answer(house: &House, payment: &Payment) -> Reply {
 
 /// The kept answer. One that was lost on its way was a success all the same.
 fn again(house: &House, payment: &Payment) -> Reply {
-    if house.plan(payment).mishap == Mishap::FailedAfter { fail::server_error() } else { first_answer(house, payment) }
+    if house.plan(payment).lie == Some(Lie::FailedAfter) { fail::server_error() } else { first_answer(house, payment) }
 }
 
 async fn retrieve(house: &Shared, call: &Call, id: &str, kind: Kind) -> Result<Conduct, Closed> {
     if let Err(refused) = admitted(house, call) {
         return house.dismiss(Vendor::Stripe, call.arrived_at, refused).await;
     }
-    let payment = house.ask(Vendor::Stripe, Asked::Reference(id), call.arrived_at, |_| true).await?;
-    Ok(match payment.filter(|payment| payment.kind == kind) {
+    let heard = house.ask(Vendor::Stripe, Asked::Reference(id), call.arrived_at, |_| true).await?;
+    Ok(heard.answered(&DENIALS, |payment| match payment.filter(|payment| payment.kind == kind) {
         Some(payment) => Reply::json(StatusCode::OK, &objects::object(house, &payment)).into(),
         None => fail::no_such(kind, id).into(),
-    })
+    }))
 }
 
 async fn list(house: &Shared, call: &Call, name: &str, kind: Kind) -> Result<Conduct, Closed> {
@@ -122,19 +118,20 @@ async fn list(house: &Shared, call: &Call, name: &str, kind: Kind) -> Result<Con
         Ok(window) => window,
         Err(refused) => return house.dismiss(Vendor::Stripe, call.arrived_at, refused).await,
     };
-    let page = house
-        .list(Vendor::Stripe, call.arrived_at, |books| {
-            let after = window.starting_after.as_deref();
-            after.is_none_or(|id| books.by_reference(Vendor::Stripe, id).is_some()).then_some(())?;
-            let mut within = books.newest_first(Vendor::Stripe, kind, window.created.clone(), after);
-            let data: Vec<Payment> = within.by_ref().take(window.limit).cloned().collect();
-            Some((data, within.next().is_some()))
-        })
-        .await?;
-    let Some((payments, has_more)) = page else {
-        return Ok(fail::no_such(kind, window.starting_after.as_deref().unwrap_or_default()).into());
-    };
-    let data: Vec<Value> = payments.iter().map(|payment| objects::object(house, payment)).collect();
-    let body = json!({ "object": "list", "data": data, "has_more": has_more, "url": format!("/v1/{name}") });
-    Ok(Reply::json(StatusCode::OK, &body).into())
+    let about = format!("{name}?{}", call.query);
+    let page = house.list(Vendor::Stripe, &about, call.arrived_at, |books| {
+        let after = window.starting_after.as_deref();
+        after.is_none_or(|id| books.by_reference(Vendor::Stripe, id).is_some()).then_some(())?;
+        let mut within = books.newest_first(Vendor::Stripe, kind, window.created.clone(), after);
+        let data: Vec<Payment> = within.by_ref().take(window.limit).cloned().collect();
+        Some((data, within.next().is_some()))
+    });
+    Ok(page.await?.answered(&DENIALS, |page| {
+        let Some((payments, has_more)) = page else {
+            return fail::no_such(kind, window.starting_after.as_deref().unwrap_or_default()).into();
+        };
+        let data: Vec<Value> = payments.iter().map(|payment| objects::object(house, payment)).collect();
+        let body = json!({ "object": "list", "data": data, "has_more": has_more, "url": format!("/v1/{name}") });
+        Reply::json(StatusCode::OK, &body).into()
+    }))
 }

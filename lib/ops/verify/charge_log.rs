@@ -62,6 +62,8 @@ enum Line {
         gateway: String,
         #[serde(default)]
         key: Option<String>,
+        #[serde(default)]
+        attempt_id: Option<Uuid>,
         kind: String,
     },
 }
@@ -181,14 +183,16 @@ impl ChargeLog {
                 self.charges[*charge].fate = fate;
             }
             Line::Callback { gateway, event_id } => drop(self.events.insert((gateway, event_id))),
-            Line::Lied { gateway, key, kind } => self.lied(gateway, key.as_deref(), &kind),
+            Line::Lied { gateway, key, attempt_id, kind } => {
+                let by_key = || Some(Operation::of_key(key.as_deref()?)?.0);
+                self.lied(gateway, attempt_id.or_else(by_key), &kind);
+            }
         }
         Ok(())
     }
 
     /// Lies that do not touch what is believed of a payment (late, doubled, forged or missing callbacks) excuse nothing.
-    fn lied(&mut self, gateway: String, key: Option<&str>, kind: &str) {
-        let attempt = key.and_then(Operation::of_key).map(|(attempt, _)| attempt);
+    fn lied(&mut self, gateway: String, attempt: Option<Uuid>, kind: &str) {
         match (kind, attempt) {
             ("wrong_amount" | "wrong_currency" | "callback_contradicting", Some(attempt)) => {
                 self.contradicted.insert(attempt);
@@ -283,6 +287,14 @@ mod tests {
             let log = lied(harmless, &key);
             assert!(log.contradicted.is_empty() && log.lying_callbacks.is_empty() && log.unanswered.is_empty());
         }
+    }
+
+    #[test]
+    fn a_lie_changes_no_charge_and_an_answer_that_was_garbled_is_none() {
+        let lied = r#"{"entry":"lied","gateway":"paypal","key":"k1","attempt_id":null,"reference":"O1","kind":"wrong_amount","told_amount":7,"told_currency":"EUR","at":"2026-11-20T10:00:00Z"}"#;
+        assert_eq!(read(&format!("{CHARGE}\n{lied}\n")).unwrap().charges[0].amount, 1_250);
+        let garbled = r#"{"entry":"request","gateway":"paypal","operation":null,"money_moving":false,"key":null,"attempt_id":"00000000-0000-0000-0000-000000000001","transaction_id":null,"reference":null,"amount":null,"currency":null,"arrived_at":"2026-11-20T09:59:59.000001Z","answer":"garbled"}"#;
+        assert_eq!(read(&format!("{CHARGE}\n{garbled}\n")).unwrap().unanswered.len(), 1);
     }
 
     #[test]

@@ -16,11 +16,11 @@ use uuid::Uuid;
 use super::running::{BANK_KEY, PAYPAL_CERTIFICATE, Running, SOON, STRIPE_KEY, WEBHOOK_ID, Way};
 use crate::harness::eventually;
 
-const CALL: Duration = Duration::from_secs(10);
+pub const CALL: Duration = Duration::from_secs(10);
 /// For calls that are not answered.
-const SHORT: Duration = Duration::from_secs(1);
+pub const SHORT: Duration = Duration::from_secs(1);
 
-fn gateways(sim: &Running) -> Gateways {
+pub fn gateways(sim: &Running) -> Gateways {
     let mut settings = gateway::Settings::default();
     settings.stripe.base_url = format!("{}/stripe", sim.base);
     settings.stripe.secret_key = Secret::new("sk_test_sim");
@@ -40,7 +40,7 @@ fn gateways(sim: &Running) -> Gateways {
     gateway::registry(&settings).unwrap()
 }
 
-fn name(way: Way) -> &'static str {
+pub fn name(way: Way) -> &'static str {
     match way {
         Way::StripeIn | Way::StripeOut => "stripe",
         Way::PaypalIn | Way::PaypalOut => "paypal",
@@ -72,21 +72,21 @@ fn payment(way: Way, minor: i64) -> Payment {
 }
 
 /// A payment on its way through an adapter.
-struct Journey<'a> {
+pub struct Journey<'a> {
     sim: &'a Running,
     gateways: &'a Gateways,
     way: Way,
-    payment: Payment,
+    pub payment: Payment,
 }
 
 impl<'a> Journey<'a> {
-    fn new(sim: &'a Running, gateways: &'a Gateways, way: Way, ending: i64) -> Self {
+    pub fn new(sim: &'a Running, gateways: &'a Gateways, way: Way, ending: i64) -> Self {
         // A gateway's limit on calls counts by amount: ways that share a gateway must not share amounts.
         let base = if matches!(way, Way::StripeIn | Way::PaypalIn | Way::BankIn) { 12_000 } else { 13_000 };
         Self { sim, gateways, way, payment: payment(way, base + ending) }
     }
 
-    fn gateway(&self) -> &dyn gateway::Gateway {
+    pub fn gateway(&self) -> &dyn gateway::Gateway {
         self.gateways.get(name(self.way)).unwrap().as_ref()
     }
 
@@ -97,13 +97,13 @@ impl<'a> Journey<'a> {
         outcome
     }
 
-    async fn create(&mut self, limit: Duration) -> Outcome {
+    pub async fn create(&mut self, limit: Duration) -> Outcome {
         let outcome = self.gateway().create(&self.payment, Deadline::after(limit)).await;
         self.learn(outcome)
     }
 
     /// The call that moves the money, whatever comes before it.
-    async fn charge(&mut self, limit: Duration) -> Outcome {
+    pub async fn charge(&mut self, limit: Duration) -> Outcome {
         if self.way != Way::PaypalIn {
             return self.create(limit).await;
         }
@@ -116,18 +116,18 @@ impl<'a> Journey<'a> {
         self.learn(outcome)
     }
 
-    async fn ask(&self) -> Outcome {
+    pub async fn ask(&self) -> Outcome {
         self.gateway().ask(&self.payment, Deadline::after(CALL)).await
     }
 
-    async fn comes_to(&self, word: &str) -> Outcome {
+    pub async fn comes_to(&self, word: &str) -> Outcome {
         eventually(&format!("{:?} to be {word}", self.way), SOON, || async {
             Some(self.ask().await).filter(|outcome| outcome.name() == word)
         })
         .await
     }
 
-    async fn succeeds(&self) {
+    pub async fn succeeds(&self) {
         let Outcome::Succeeded { money, .. } = self.comes_to("succeeded").await else { unreachable!() };
         assert_eq!(money, self.payment.money, "{:?}", self.way);
     }

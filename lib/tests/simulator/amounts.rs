@@ -6,6 +6,7 @@ use futures_util::future::join_all;
 use payfleet::domain::ids::Operation;
 use payfleet::gateway_sim::behaviour::TABLE;
 use payfleet::gateway_sim::charge_log::{Answer, Entry, Fate, standings};
+use payfleet::gateway_sim::lies::Lie;
 use reqwest::RequestBuilder;
 use uuid::Uuid;
 
@@ -313,6 +314,35 @@ async fn amount_912_sends_each_callback_five_times() {
     .await;
     assert_eq!(copies.len(), 5);
     assert!(copies.iter().all(|copy| copy.headers["webhook-id"] == copies[0].headers["webhook-id"]));
+    sim.end().await;
+}
+
+#[tokio::test]
+async fn amounts_913_to_917_move_the_money_once_and_lie_once_about_it() {
+    let sim = Running::start().await;
+    for (ending, lie) in [
+        (913, Lie::Reset),
+        (914, Lie::Garbage),
+        (915, Lie::WrongAmount),
+        (916, Lie::CallbackContradicting),
+        (917, Lie::CallbackForged),
+    ] {
+        for way in Way::ALL {
+            let call = MoneyCall::new(&sim, way, ending).await;
+            let readable = match call.request().await.send().await {
+                Ok(answer) => answer.bytes().await.is_ok_and(|body| std::str::from_utf8(&body).is_ok()),
+                Err(_) => false,
+            };
+            assert_eq!(readable, lie.is_of_payment(), "{ending} {way:?}");
+            sim.comes_to(way, call.attempt, words(way).0).await;
+            let log = sim.log();
+            let mine: Vec<_> = standings(&log).into_iter().filter(|it| it.attempt_id == Some(call.attempt)).collect();
+            assert_eq!((mine.len(), mine[0].amount, mine[0].fate), (1, minor(ending), Fate::Moved), "{ending} {way:?}");
+            let told: Vec<Lie> =
+                sim.lied().into_iter().filter(|it| it.attempt_id == Some(call.attempt)).map(|it| it.kind).collect();
+            assert_eq!(told, [lie], "{ending} {way:?}");
+        }
+    }
     sim.end().await;
 }
 
