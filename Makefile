@@ -92,4 +92,4 @@ HOMES = $(wildcard .dev target/tmp/dev/* target/tmp/fleet)
 clean: ## remove containers and their data, and everything that `make run` and `make test` keep
 	@if [ -e .dev/deploy ] && docker compose version >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
 	@if [ -x $(PAYFLEET) ]; then for home in $(HOMES); do $(PAYFLEET) dev --directory "$$home" clean; done; fi
-	rm -rf .dev $(HOMES_OF_TESTS)
+	rm -rf .dev $(HOMES_OF_TESTS) target/tmp/chaos

@@ -45,6 +45,9 @@ go_version() {
     printf '%s\n' "${version:-none}"
 }
 
+# For clocks that jump.
+have_faketime() { compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || [ -e /usr/lib64/faketime/libfaketime.so.1 ]; }
+
 at_least() { # NEEDED FOUND
     [ "$2" != none ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -1)" = "$1" ]
 }
@@ -64,6 +67,7 @@ have curl || need "curl" "curl" "curl"
 if [ "${1:-}" = tests ]; then
     have_java || need "a JDK of version $java_needed or newer" "default-jdk-headless" "java-21-openjdk-headless"
     have go || need "Go" "golang-go" "golang"
+    have_faketime || need "libfaketime" "libfaketime" "libfaketime"
     have mvn || need "Maven" "maven" "maven"
     python3 -c 'import venv, ensurepip' 2>/dev/null || need "Python with venv" "python3-venv" "python3"
 fi

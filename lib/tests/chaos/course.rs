@@ -74,15 +74,15 @@ pub async fn run(mut stand: Stand<'_>, size: Size, times: Times, schedule: &Sche
         let breaking = async {
             let crew = break_everything(&mut stand, &tally, crew, schedule).await;
             over.cancel();
-            crew
+            (crew, Instant::now())
         };
         let rude = clients.run(size.seed, RUDE * size.scale, &over);
-        let (crew, (), ()) = tokio::join!(breaking, rude, progress(&tally, &told, &over));
-        (crew, tally)
+        let ((crew, quiet), (), ()) = tokio::join!(breaking, rude, progress(&tally, &told, &over));
+        (crew, quiet, tally)
     };
-    let (outcome, (crew, tally)) = tokio::join!(loading, breaking);
+    let (outcome, (crew, quiet, tally)) = tokio::join!(loading, breaking);
     let (bound, outcome) = (times.bound(length), outcome.unwrap());
-    let (settled_after, crew) = settle(&stand, &tally, crew, bound).await;
+    let (settled_after, crew) = settle(&stand, &tally, crew, (quiet, bound)).await;
     let verified = judge(stand.site, &stand.ground.path).await;
     dismiss(&stand, &tally, crew).await;
     if !stand.simulator.stop().await.success() {
@@ -149,14 +149,13 @@ async fn progress(tally: &Tally, told: &Mutex<String>, over: &CancellationToken)
     }
 }
 
-/// Waits until everybody is up and every payment final. None: that took longer than the bound.
+/// Waits until everybody is up and every payment final. None: that took longer than the bound, which counts from the last fault.
 async fn settle(
     stand: &Stand<'_>,
     tally: &Tally,
     crew: Vec<(Place, Process)>,
-    bound: Duration,
+    (quiet, bound): (Instant, Duration),
 ) -> (Option<Duration>, Vec<(Place, Process)>) {
-    let quiet = Instant::now();
     eprintln!("the faults are over; every payment has {bound:?} to become final");
     let crew = join_all(crew.into_iter().map(|member| keeper::ready(stand.ground, tally, member))).await;
     let open = "SELECT count(*) FROM transactions

@@ -106,7 +106,7 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub fn new(site: &Site, ports: &Ports, times: Times) -> Self {
+    pub fn new(site: &Site, ports: &Ports, times: Times, seed: u64) -> Self {
         let mut variables = site.variables.clone();
         let simulator = variables["PAYFLEET_SIM__LISTEN"].rsplit_once(':').unwrap().1.parse().unwrap();
         let by = |line: Line| format!("127.0.0.1:{}", ports.lines[&line]);
@@ -118,6 +118,7 @@ impl Ground {
             let name = format!("GATEWAYS__{}__BASE_URL", gateway.to_uppercase());
             set(&name, format!("http://{}/{gateway}", by(line)));
         }
+        set("SIM__SEED", seed.to_string());
         set("SIM__CALLBACK_BASE_URL", format!("http://{}", by(Line::Callbacks)));
         set("REDIS__URL", format!("redis://{}", by(Line::Redis)));
         let direct = format!("127.0.0.1:{}", site.postgres.port);

@@ -60,10 +60,13 @@ impl Lies {
         Self(chosen.into_iter().map(|gateway| (gateway, Of::draw(dice))).collect())
     }
 
-    /// As the simulator takes it: all gateways, so that what was said before is over.
+    /// As the simulator takes it: all of all gateways. What it is not told stays as it was.
     pub fn json(&self) -> Value {
         let of = |gateway: &&'static str| {
             let mut lies = json!({ "down": false, "frozen": false, "flapping_ms": 0 });
+            for chance in CHANCES {
+                lies[chance] = json!(0.0);
+            }
             if let Some(Of { state, per_mille }) = self.0.get(*gateway) {
                 for (chance, per_mille) in per_mille {
                     lies[*chance] = json!(f64::from(*per_mille) / 1_000.0);
@@ -129,6 +132,10 @@ mod tests {
                 }
             }
         }
-        assert!(Lies::default().json()["bank"].get("garbage").is_none());
+        let truth = Lies::default().json();
+        let of_bank = truth["bank"].as_object().unwrap();
+        assert_eq!(of_bank.len(), CHANCES.len() + 3);
+        let says_nothing = |value: &Value| *value == json!(false) || value.as_f64() == Some(0.0);
+        assert!(of_bank.values().all(says_nothing), "what was said before goes on: {truth}");
     }
 }

@@ -85,7 +85,9 @@ impl Run {
 
     pub fn table(&self) -> String {
         let mut text = String::new();
-        let mut row = |name: &str, value: String| drop(writeln!(text, "{name:<62} {value:>10}"));
+        let mut row = |name: &str, value: String| {
+            writeln!(text, "{name:<62} {value:>10}").ok();
+        };
         for (what, count) in &self.counts.done {
             row(what, count.to_string());
         }

@@ -35,7 +35,7 @@ pub async fn with_stand(size: Size, times: Times, schedule: &Schedule) -> (Resul
     let mut site = Site::prepare_behind("chaos", &[], &ports.doors()).await;
     let path = site.path().to_owned();
     std::fs::write(path.join("schedule.txt"), schedule.text()).unwrap();
-    let ground = Ground::new(&site, &ports, times);
+    let ground = Ground::new(&site, &ports, times, size.seed);
     let proxies = Proxies::start(&path, &ports.lines(&site, ground.simulator)).await;
     let running = AssertUnwindSafe(async {
         let (crew, simulator) = bring_up(&site, &ground, schedule).await;
