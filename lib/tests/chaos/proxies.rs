@@ -158,7 +158,7 @@ impl Proxies {
         let port = free_port().unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["-host", "127.0.0.1", "-port"]).arg(port.to_string());
-        command.env("LOG_LEVEL", "warn");
+        command.env("LOG_LEVEL", "error");
         let server = Supervised::start(NAME, directory, command, Signal::TERM).unwrap();
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
         let mut proxies = Self { server, http, base: format!("http://127.0.0.1:{port}") };
