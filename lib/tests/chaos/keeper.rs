@@ -17,7 +17,7 @@ use crate::fleet::process::Process;
 /// Between two looks at who stands where; a stay is much longer.
 const LOOK: Duration = Duration::from_millis(15);
 /// How long a process is given to come to the window in which it is to be killed.
-const AIM: Duration = Duration::from_millis(2_500);
+const AIM: Duration = Duration::from_secs(4);
 /// Likewise of a rare window, for all of its role.
 const AIM_RARE: Duration = Duration::from_secs(12);
 /// From SIGTERM on; a process gives itself 20 s.
