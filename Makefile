@@ -37,6 +37,15 @@ test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s
 	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 PAYFLEET_TEST_EVENTS=1000000 \
 	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet::
 
+# What is not given is as in `make test`; the seed may be `random`.
+CHAOS = $(if $(SEED),PAYFLEET_CHAOS_SEED=$(SEED)) $(if $(MINUTES),PAYFLEET_CHAOS_MINUTES=$(MINUTES)) \
+    $(if $(SCALE),PAYFLEET_CHAOS_SCALE=$(SCALE)) $(if $(SCHEDULE),PAYFLEET_CHAOS_SCHEDULE=$(SCHEDULE))
+.PHONY: chaos
+chaos: ## break everything for a while, as in make chaos SEED=7 MINUTES=10 SCALE=1, and judge what is left of the books
+	@lib/dev/prepare.sh tests
+	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
+	$(CHAOS) $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-capture chaos::a_fleet
+
 .PHONY: planted-bugs
 planted-bugs: ## plant the bugs that the outbox is built against, one after the other, and see each of them found
 	@lib/dev/prepare.sh tests
@@ -83,4 +92,4 @@ HOMES = $(wildcard .dev target/tmp/dev/* target/tmp/fleet)
 clean: ## remove containers and their data, and everything that `make run` and `make test` keep
 	@if [ -e .dev/deploy ] && docker compose version >/dev/null 2>&1; then docker compose down --volumes --remove-orphans; fi
 	@if [ -x $(PAYFLEET) ]; then for home in $(HOMES); do $(PAYFLEET) dev --directory "$$home" clean; done; fi
-	rm -rf .dev $(HOMES_OF_TESTS)
+	rm -rf .dev $(HOMES_OF_TESTS) target/tmp/chaos

@@ -15,6 +15,8 @@ have() { command -v "$1" >/dev/null 2>&1; }
 # The oldest of each that will do; Cargo.toml says it of Rust.
 postgres_needed=15
 java_needed=17
+go_needed=1.23
+toxiproxy=2.12.0
 rust_needed=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
 
 # What is there, "none" if nothing is.
@@ -37,6 +39,15 @@ rust_version() {
     printf '%s\n' "${version:-none}"
 }
 
+go_version() {
+    local version
+    version=$(go env GOVERSION 2>/dev/null | sed 's/^go//') || true
+    printf '%s\n' "${version:-none}"
+}
+
+# For clocks that jump.
+have_faketime() { compgen -G '/usr/lib*/*/faketime/libfaketime.so.1' >/dev/null || [ -e /usr/lib64/faketime/libfaketime.so.1 ]; }
+
 at_least() { # NEEDED FOUND
     [ "$2" != none ] && [ "$(printf '%s\n' "$1" "$2" | sort -V | head -1)" = "$1" ]
 }
@@ -55,6 +66,8 @@ have openssl || need "openssl" "openssl" "openssl"
 have curl || need "curl" "curl" "curl"
 if [ "${1:-}" = tests ]; then
     have_java || need "a JDK of version $java_needed or newer" "default-jdk-headless" "java-21-openjdk-headless"
+    have go || need "Go" "golang-go" "golang"
+    have_faketime || need "libfaketime" "libfaketime" "libfaketime"
     have mvn || need "Maven" "maven" "maven"
     python3 -c 'import venv, ensurepip' 2>/dev/null || need "Python with venv" "python3-venv" "python3"
 fi
@@ -108,6 +121,18 @@ if [ ${#missing[@]} -gt 0 ]; then
 fi
 
 insist Rust "$rust_needed" "$(rust_version)" https://rustup.rs
+
+# What breaks connections in tests.
+if [ "${1:-}" = tests ] && ! [ -e ".dev/toxiproxy/ready-$toxiproxy" ]; then
+    insist Go $go_needed "$(go_version)" https://go.dev/dl
+    say "building Toxiproxy $toxiproxy into .dev/toxiproxy (log: $log)"
+    if ! GOBIN="$PWD/.dev/toxiproxy" go install "github.com/Shopify/toxiproxy/v2/cmd/server@v$toxiproxy" >"$log" 2>&1; then
+        tail -20 "$log" >&2
+        say "building failed; the whole log is in $log"
+        exit 1
+    fi
+    touch ".dev/toxiproxy/ready-$toxiproxy"
+fi
 
 # Test runner and dependency checker come ready-made: building them takes minutes.
 if [ "${1:-}" = tests ] && ! [ -e .dev/venv/ready-1 ]; then

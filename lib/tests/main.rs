@@ -4,6 +4,8 @@
 mod harness;
 
 mod callback;
+#[cfg(feature = "failpoints")]
+mod chaos;
 mod combiner;
 mod dead_letters;
 mod dev;

@@ -10,8 +10,14 @@ use super::{Directory, Error, postgres};
 use crate::service::instance::Instance;
 
 /// What each kind of run may have left, and the signal that ends it politely.
-const LEFT: [(&str, Signal); 4] =
-    [("gateway-sim", Signal::TERM), ("kafka", Signal::TERM), ("redis", Signal::TERM), ("postgres", Signal::INT)];
+const LEFT: [(&str, Signal); 5] = [
+    ("gateway-sim", Signal::TERM),
+    // Of the chaos run.
+    ("toxiproxy", Signal::TERM),
+    ("kafka", Signal::TERM),
+    ("redis", Signal::TERM),
+    ("postgres", Signal::INT),
+];
 
 /// Refused while a run uses a directory.
 pub async fn clean(home: &Path) -> Result<(), Error> {

@@ -19,6 +19,17 @@ const POM: &str = include_str!("../kafka/pom.xml");
 const PROPERTIES: &str = include_str!("../kafka/server.properties");
 const TRIES: usize = 3;
 
+/// One more port of the broker, for clients that reach it by way of something else: whoever comes in here is told to come again where
+/// that listens.
+#[derive(Clone, Debug)]
+pub struct Door {
+    /// In capitals.
+    pub name: &'static str,
+    pub port: u16,
+    /// Where clients find it.
+    pub told: u16,
+}
+
 #[derive(Debug)]
 pub struct Kafka {
     server: Supervised,
@@ -29,6 +40,11 @@ pub struct Kafka {
 impl Kafka {
     /// Starts an empty broker in `directory`, with jars kept in `jars` (fetched once).
     pub async fn start(directory: &Directory, jars: &Path) -> Result<Self, Error> {
+        Self::start_with(directory, jars, &[]).await
+    }
+
+    /// Likewise, with more doors.
+    pub async fn start_with(directory: &Directory, jars: &Path, doors: &[Door]) -> Result<Self, Error> {
         let missing = Error::Missing { program: "java", remedy: "`make prepare` installs a JDK" };
         let java = std::env::var_os("JAVA_HOME")
             .map(|home| PathBuf::from(home).join("bin/java"))
@@ -43,7 +59,7 @@ impl Kafka {
             let launch =
                 Launch { java: java.clone(), libraries: libraries.clone(), directory: directory.path().into(), place };
             let (port, controller) = (free_port()?, free_port()?);
-            launch.format(port, controller).await?;
+            launch.format(port, controller, doors).await?;
             match launch.run(port).await {
                 Ok(server) => return Ok(Self { server, launch, port }),
                 Err(Error::NotStarted { tail, .. }) if tries < TRIES && tail.contains("in use") => tries += 1,
@@ -63,6 +79,11 @@ impl Kafka {
     /// Ends it as a crash would.
     pub async fn kill(&mut self) {
         self.server.kill().await;
+    }
+
+    /// Ends it in good order.
+    pub async fn end(&mut self) {
+        self.server.end().await;
     }
 
     /// Stops it where it stands: connections stay open, nothing is answered.
@@ -129,9 +150,9 @@ impl Launch {
     }
 
     /// Makes an empty store.
-    async fn format(&self, port: u16, controller: u16) -> Result<(), Error> {
+    async fn format(&self, port: u16, controller: u16, doors: &[Door]) -> Result<(), Error> {
         let properties = self.properties();
-        let text = PROPERTIES
+        let text = with_doors(PROPERTIES, doors)
             .replace("@PORT@", &port.to_string())
             .replace("@CONTROLLER@", &controller.to_string())
             .replace("@LOGS@", &self.place.join("logs").to_string_lossy());
@@ -154,6 +175,20 @@ impl Launch {
             }
         }
     }
+}
+
+/// The properties with more doors than they have.
+fn with_doors(properties: &str, doors: &[Door]) -> String {
+    let widened = |line: &str| {
+        let more = |door: &Door| match line.split_once('=').map(|(key, _)| key) {
+            Some("listeners") => format!(",{}://127.0.0.1:{}", door.name, door.port),
+            Some("advertised.listeners") => format!(",{}://127.0.0.1:{}", door.name, door.told),
+            Some("listener.security.protocol.map") => format!(",{}:PLAINTEXT", door.name),
+            _ => String::new(),
+        };
+        format!("{line}{}\n", doors.iter().map(more).collect::<String>())
+    };
+    properties.lines().map(widened).collect()
 }
 
 /// Whether the broker answers for itself and for its group coordinator's partitions to come.

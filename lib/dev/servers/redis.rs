@@ -1,6 +1,6 @@
 //! A Redis server of our own. It keeps nothing: what is in it may be lost at any time, and so it is on every start.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use rustix::process::Signal;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +18,7 @@ const TRIES: usize = 3;
 #[derive(Debug)]
 pub struct Redis {
     server: Supervised,
+    launch: Launch,
     pub port: u16,
 }
 
@@ -28,11 +29,12 @@ impl Redis {
         let program = on_path("redis-server").ok_or(missing)?;
         supervised::stop_orphan(NAME, directory.path(), POLITE).await;
         let place = directory.inner(NAME, Content::Discarded)?;
+        let launch = Launch { program, directory: directory.path().into(), place };
         let mut tries = 1;
         loop {
             let port = free_port()?;
-            match run(&program, directory.path(), &place, port).await {
-                Ok(server) => return Ok(Self { server, port }),
+            match launch.run(port).await {
+                Ok(server) => return Ok(Self { server, launch, port }),
                 Err(Error::NotStarted { tail, .. }) if tries < TRIES && tail.contains("in use") => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -47,21 +49,56 @@ impl Redis {
         self.server
     }
 
+    /// Ends it as a crash would.
+    pub async fn kill(&mut self) {
+        self.server.kill().await;
+    }
+
+    /// Stops it where it stands: connections stay open, nothing is answered.
+    pub fn freeze(&self) {
+        self.server.freeze();
+    }
+
+    pub fn thaw(&self) {
+        self.server.thaw();
+    }
+
+    /// What it was told to save, and would begin with when it is started again.
+    pub fn saved(&self) -> PathBuf {
+        self.launch.place.join("dump.rdb")
+    }
+
+    /// Starts it once more after it has ended, where clients look for it.
+    pub async fn start_again(&mut self) -> Result<(), Error> {
+        self.server = self.launch.run(self.port).await?;
+        Ok(())
+    }
+
     pub async fn stop(self) {
         self.server.stop().await;
     }
 }
 
-async fn run(program: &Path, directory: &Path, place: &Path, port: u16) -> Result<Supervised, Error> {
-    let mut command = Command::new(program);
-    command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
-    command.arg("--port").arg(port.to_string()).arg("--dir").arg(place);
-    let mut server = Supervised::start(NAME, directory, command, POLITE)?;
-    match server.until(|| answers(port)).await {
-        Ok(()) => Ok(server),
-        Err(error) => {
-            server.stop().await;
-            Err(error)
+/// What a server is started from.
+#[derive(Debug)]
+struct Launch {
+    program: PathBuf,
+    directory: PathBuf,
+    place: PathBuf,
+}
+
+impl Launch {
+    async fn run(&self, port: u16) -> Result<Supervised, Error> {
+        let mut command = Command::new(&self.program);
+        command.args(["--bind", "127.0.0.1", "--save", "", "--appendonly", "no", "--daemonize", "no"]);
+        command.arg("--port").arg(port.to_string()).arg("--dir").arg(&self.place);
+        let mut server = Supervised::start(NAME, &self.directory, command, POLITE)?;
+        match server.until(|| answers(port)).await {
+            Ok(()) => Ok(server),
+            Err(error) => {
+                server.stop().await;
+                Err(error)
+            }
         }
     }
 }

@@ -129,6 +129,12 @@ impl Supervised {
 
     /// Ends it: politely, then for good.
     pub async fn stop(mut self) {
+        self.end().await;
+        std::fs::remove_file(&self.record_path).ok();
+    }
+
+    /// Likewise, of one that is to be started again.
+    pub async fn end(&mut self) {
         if let Some(record) = self.child.id().and_then(|pid| Record::of(pid.cast_signed())) {
             record.send(self.polite);
             // One that was frozen hears it only now.
@@ -138,7 +144,6 @@ impl Supervised {
             }
         }
         self.child.wait().await.ok();
-        std::fs::remove_file(&self.record_path).ok();
     }
 }
 

@@ -24,6 +24,7 @@ impl Given {
 /// Variables that other programs of this repository read; they are no settings.
 fn is_setting(name: &str) -> bool {
     let is_for_tests = name.starts_with("PAYFLEET_TEST_")
+        || name.starts_with("PAYFLEET_CHAOS_")
         || (cfg!(feature = "failpoints") && name.starts_with("PAYFLEET_FAILPOINTS"))
         || (cfg!(feature = "planted-bugs") && name == "PAYFLEET_PLANTED_BUG");
     name.starts_with(PREFIX) && name != "PAYFLEET_CONFIG" && !is_for_tests

@@ -22,7 +22,7 @@ pub enum Role {
 }
 
 impl Role {
-    fn program(self) -> &'static str {
+    pub fn program(self) -> &'static str {
         match self {
             Self::Ingress => env!("CARGO_BIN_EXE_ingress"),
             Self::Relay => env!("CARGO_BIN_EXE_relay"),
@@ -30,7 +30,7 @@ impl Role {
         }
     }
 
-    fn name(self, place: usize) -> String {
+    pub fn name(self, place: usize) -> String {
         let role = match self {
             Self::Ingress => "ingress",
             Self::Relay => "relay",

@@ -4,9 +4,9 @@
 //! What must hold is judged by `payfleet verify`'s checker, from the books of both sides; of relays alone, by a journal that is written
 //! with the events.
 
-mod crew;
-mod process;
-mod site;
+pub mod crew;
+pub mod process;
+pub mod site;
 
 mod broker_away;
 mod judged;

@@ -52,15 +52,23 @@ impl Process {
             if let Ok(Some(status)) = self.child.try_wait() {
                 panic!("{} ended with {status}:\n{}", self.name, self.last_words());
             }
-            let instance = Instance::read(&self.instance).filter(|instance| instance.pid == self.pid)?;
-            let port = *instance.ports.get("admin")?;
-            says_ready(port).await.then_some(())
+            self.is_ready().await.then_some(())
         })
         .await;
         self
     }
 
-    fn last_words(&self) -> String {
+    /// Whether it says now that it is ready.
+    pub async fn is_ready(&self) -> bool {
+        let instance = Instance::read(&self.instance).filter(|instance| instance.pid == self.pid);
+        match instance.as_ref().and_then(|instance| instance.ports.get("admin")) {
+            Some(port) => says_ready(*port).await,
+            None => false,
+        }
+    }
+
+    /// The end of its log.
+    pub fn last_words(&self) -> String {
         let log = std::fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<&str> = log.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
@@ -82,8 +90,13 @@ impl Process {
 
     /// kill -9: it can neither finish nor say anything.
     pub async fn kill(mut self) {
+        self.strike().await;
+    }
+
+    /// Likewise, of one that something else is to be asked of.
+    pub async fn strike(&mut self) {
         self.send(Signal::KILL);
-        self.child.wait().await.unwrap();
+        self.ended().await;
     }
 
     /// SIGSTOP: it stands still and does not know it.
@@ -95,9 +108,19 @@ impl Process {
         self.send(Signal::CONT);
     }
 
+    /// SIGTERM: it is asked to end.
+    pub fn ask_to_end(&self) {
+        self.send(Signal::TERM);
+    }
+
+    /// Resolves when it has ended, however that came about.
+    pub async fn ended(&mut self) -> ExitStatus {
+        self.child.wait().await.unwrap()
+    }
+
     /// Asks it to end, and gives it the time it may take.
     pub async fn stop(mut self) -> ExitStatus {
-        self.send(Signal::TERM);
+        self.ask_to_end();
         let ended = tokio::time::timeout(STOP_WITHIN, self.child.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("{} did not stop:\n{}", self.name, self.last_words()));
         status.unwrap()

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use payfleet::dev::secrets::Secrets;
-use payfleet::dev::servers::kafka::Kafka;
+use payfleet::dev::servers::kafka::{Door, Kafka};
 use payfleet::dev::servers::postgres::{Durability, Postgres};
 use payfleet::dev::servers::redis::Redis;
 use payfleet::dev::servers::{Directory, free_port};
@@ -17,7 +17,7 @@ pub type Variables = BTreeMap<String, String>;
 pub struct Site {
     directory: Directory,
     pub postgres: Postgres,
-    redis: Redis,
+    pub redis: Redis,
     pub kafka: Kafka,
     /// What all processes have in common.
     pub variables: Variables,
@@ -33,6 +33,11 @@ impl Site {
 
     /// Likewise, with these settings of PostgreSQL's, each as `name=value`.
     pub async fn prepare_with(test: &str, settings: &[&str]) -> Self {
+        Self::prepare_behind(test, settings, &[]).await
+    }
+
+    /// Likewise, with these doors of Kafka's.
+    pub async fn prepare_behind(test: &str, settings: &[&str], doors: &[Door]) -> Self {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fleet");
         let directory = Directory::take_any(&home.join(test)).unwrap();
         clear(directory.path());
@@ -41,7 +46,7 @@ impl Site {
         let (postgres, redis, kafka, secrets) = tokio::join!(
             Postgres::start_with(&directory, Durability::Kept, settings),
             Redis::start(&directory),
-            Kafka::start(&directory, &jars),
+            Kafka::start_with(&directory, &jars, doors),
             Secrets::prepare(&secrets)
         );
         let ports = [(); 3].map(|()| free_port().unwrap());

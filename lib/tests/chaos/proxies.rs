@@ -1,0 +1,206 @@
+//! The connections of the fleet, by way of Toxiproxy: cut, held up, slowed, and left half open.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::path::Path;
+use std::time::Duration;
+
+use payfleet::dev::servers::{Supervised, free_port, stop_orphan};
+use rand::Rng;
+use rand::rngs::StdRng;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+const NAME: &str = "toxiproxy";
+/// Where `make prepare` installs it.
+const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.dev/toxiproxy/server");
+/// The one toxic that a line has at a time.
+const TOXIC: &str = "toxic";
+
+/// Who speaks to whom.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Line {
+    IngressPostgres,
+    RelayPostgres,
+    WorkerPostgres,
+    RelayKafka,
+    WorkerKafka,
+    Redis,
+    Stripe,
+    Paypal,
+    Bank,
+    Callbacks,
+    /// To the first ingress, and to the second.
+    Clients1,
+    Clients2,
+}
+
+impl Line {
+    pub const ALL: [Self; 12] = [
+        Self::IngressPostgres,
+        Self::RelayPostgres,
+        Self::WorkerPostgres,
+        Self::RelayKafka,
+        Self::WorkerKafka,
+        Self::Redis,
+        Self::Stripe,
+        Self::Paypal,
+        Self::Bank,
+        Self::Callbacks,
+        Self::Clients1,
+        Self::Clients2,
+    ];
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Way {
+    /// What is asked.
+    Upstream,
+    /// What is answered.
+    Downstream,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Toxic {
+    /// Every connection is closed, and none is let in.
+    Cut,
+    /// What is asked arrives, the answers do not; the connection is closed after so many milliseconds. Commits are among what is asked.
+    Answerless(u64),
+    /// Nothing comes through this way, and nothing tells so.
+    HalfOpen(Way),
+    /// Answers come so many milliseconds late, give or take the second number.
+    Late(u64, u64),
+    /// So many KB a second.
+    Slow(Way, u64),
+    /// Connections are reset after so many milliseconds.
+    Reset(u64),
+    /// Answers come in pieces of about so many bytes.
+    Sliced(u64),
+}
+
+impl Toxic {
+    pub fn draw(dice: &mut StdRng) -> Self {
+        let way = if dice.random_bool(0.5) { Way::Upstream } else { Way::Downstream };
+        match dice.random_range(0..100) {
+            0..25 => Self::Cut,
+            25..45 => Self::Answerless(dice.random_range(20..1_200)),
+            45..62 => Self::HalfOpen(way),
+            62..77 => Self::Late(dice.random_range(50..600), dice.random_range(0..200)),
+            77..86 => Self::Slow(way, dice.random_range(2..64)),
+            86..94 => Self::Reset(dice.random_range(0..500)),
+            _ => Self::Sliced(dice.random_range(1..200)),
+        }
+    }
+
+    pub fn lasts_ms(self) -> Range<u64> {
+        match self {
+            Self::Cut | Self::Reset(_) => 200..3_000,
+            Self::Answerless(ms) => ms..ms + 1_000,
+            Self::HalfOpen(_) => 2_000..9_000,
+            Self::Late(..) | Self::Slow(..) | Self::Sliced(_) => 3_000..10_000,
+        }
+    }
+
+    /// As it is counted.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Answerless(_) => "answer lost after the statement arrived",
+            Self::HalfOpen(_) => "half open",
+            Self::Late(..) => "delayed",
+            Self::Slow(..) => "throttled",
+            Self::Reset(_) => "reset",
+            Self::Sliced(_) => "sliced",
+        }
+    }
+
+    /// As Toxiproxy knows it; None: the line is taken down altogether.
+    fn json(self, percent: u32) -> Option<Value> {
+        let (kind, way, attributes) = match self {
+            Self::Cut => return None,
+            Self::Answerless(ms) => ("timeout", Way::Downstream, json!({ "timeout": ms })),
+            Self::HalfOpen(way) => ("timeout", way, json!({ "timeout": 0 })),
+            Self::Late(latency, jitter) => {
+                ("latency", Way::Downstream, json!({ "latency": latency, "jitter": jitter.min(latency) }))
+            }
+            Self::Slow(way, rate) => ("bandwidth", way, json!({ "rate": rate })),
+            Self::Reset(ms) => ("reset_peer", Way::Downstream, json!({ "timeout": ms })),
+            Self::Sliced(bytes) => {
+                ("slicer", Way::Downstream, json!({ "average_size": bytes, "size_variation": bytes / 2, "delay": 100 }))
+            }
+        };
+        let stream = match way {
+            Way::Upstream => "upstream",
+            Way::Downstream => "downstream",
+        };
+        let toxicity = f64::from(percent) / 100.0;
+        Some(json!({ "name": TOXIC, "type": kind, "stream": stream, "toxicity": toxicity, "attributes": attributes }))
+    }
+}
+
+/// Ports of all lines, to be told to those who use them before the proxy runs.
+pub fn ports() -> BTreeMap<Line, u16> {
+    Line::ALL.map(|line| (line, free_port().unwrap())).into()
+}
+
+pub struct Proxies {
+    server: Supervised,
+    http: reqwest::Client,
+    base: String,
+}
+
+impl Proxies {
+    /// Starts it with a line for each (port here, port there).
+    pub async fn start(directory: &Path, lines: &BTreeMap<Line, (u16, u16)>) -> Self {
+        assert!(Path::new(PROGRAM).is_file(), "{PROGRAM} is not there: `make prepare` installs it");
+        stop_orphan(NAME, directory, Signal::TERM).await;
+        let port = free_port().unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.args(["-host", "127.0.0.1", "-port"]).arg(port.to_string());
+        command.env("LOG_LEVEL", "error");
+        let server = Supervised::start(NAME, directory, command, Signal::TERM).unwrap();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
+        let mut proxies = Self { server, http, base: format!("http://127.0.0.1:{port}") };
+        let (http, version) = (proxies.http.clone(), format!("{}/version", proxies.base));
+        let asking = || {
+            let asked = http.get(&version).send();
+            async move { asked.await.is_ok() }
+        };
+        proxies.server.until(asking).await.unwrap();
+        for (line, (here, there)) in lines {
+            let (listen, upstream) = (format!("127.0.0.1:{here}"), format!("127.0.0.1:{there}"));
+            let name = format!("{line:?}");
+            proxies
+                .post("/proxies", &json!({ "name": name, "listen": listen, "upstream": upstream, "enabled": true }))
+                .await;
+        }
+        proxies
+    }
+
+    async fn post(&self, path: &str, body: &Value) {
+        let answer = self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap();
+        let status = answer.status();
+        assert!(status.is_success(), "toxiproxy, {path} {body}: {status} {}", answer.text().await.unwrap_or_default());
+    }
+
+    pub async fn poison(&self, line: Line, toxic: Toxic, percent: u32) {
+        match toxic.json(percent) {
+            Some(toxic) => self.post(&format!("/proxies/{line:?}/toxics"), &toxic).await,
+            None => self.post(&format!("/proxies/{line:?}"), &json!({ "enabled": false })).await,
+        }
+    }
+
+    pub async fn cure(&self, line: Line, toxic: Toxic) {
+        if toxic == Toxic::Cut {
+            return self.post(&format!("/proxies/{line:?}"), &json!({ "enabled": true })).await;
+        }
+        let url = format!("{}/proxies/{line:?}/toxics/{TOXIC}", self.base);
+        let status = self.http.delete(url).send().await.unwrap().status();
+        assert!(status.is_success(), "toxiproxy, cure of {line:?}: {status}");
+    }
+
+    pub async fn stop(self) {
+        self.server.stop().await;
+    }
+}

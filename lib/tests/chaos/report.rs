@@ -1,0 +1,159 @@
+//! What a run did and what was found: a table for people, JSON for programs.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use payfleet::load::Outcome;
+use payfleet::ops::verify::{Report, Verdict};
+use payfleet::service::failpoint::Window;
+use serde_json::{Value, json};
+
+use super::clients::Heard;
+use super::schedule::Size;
+use super::tally::{Counts, Kills};
+use super::watch::Fired;
+use crate::fleet::crew::Role;
+
+/// What is promised of ten minutes at scale 1; a shorter run has its share of it.
+const KILLS: f64 = 170.0;
+const FREEZES: f64 = 35.0;
+const CRASHES: f64 = 6.0;
+const PAYMENTS: f64 = 17_000.0;
+/// In percent of all kills, for each role: of processes that stood in a window.
+const AT_WORK: u64 = 15;
+/// From this length on a run is to have come to every window, and everywhere somebody is to have died.
+const WHOLE_MINUTES: f64 = 10.0;
+
+pub struct Run {
+    pub size: Size,
+    pub counts: Counts,
+    pub fired: Vec<(Window, Fired)>,
+    pub outcome: Outcome,
+    pub heard: Heard,
+    pub payments: i64,
+    pub bound: Duration,
+    /// From the last fault to the last payment's end; None: not within the bound.
+    pub settled_after: Option<Duration>,
+    pub verified: Report,
+}
+
+impl Run {
+    /// Why the run is red.
+    pub fn failures(&self) -> Vec<String> {
+        let mut failures = self.counts.failures.clone();
+        if self.verified.verdict() != Verdict::Held {
+            failures.push("the books do not hold: see the table of invariants".to_owned());
+        }
+        if self.settled_after.is_none() {
+            failures.push(format!("not every payment was final {:?} after the last fault", self.bound));
+        }
+        let undecided = self.outcome.figures.undecided + self.heard.undecided;
+        if undecided > 0 {
+            failures.push(format!("{undecided} clients were never told what became of their request"));
+        }
+        failures.extend(self.shortfalls());
+        failures
+    }
+
+    /// Where a run of the promised length was weaker than promised: then it proves too little.
+    fn shortfalls(&self) -> Vec<String> {
+        let share = self.size.minutes * self.size.scale / WHOLE_MINUTES;
+        if share < 1.0 {
+            return Vec::new();
+        }
+        let done = |what: &str| self.counts.done.get(what).copied().unwrap_or_default();
+        let kills: u64 = self.counts.kills.values().map(|kills| kills.all).sum();
+        let wanted = [
+            ("kill -9", kills, KILLS),
+            ("freezes", done("SIGSTOP past its leases, then SIGCONT"), FREEZES),
+            ("crashes of PostgreSQL", done("PostgreSQL: crash"), CRASHES),
+            ("crashes of Kafka", done("Kafka: crash"), CRASHES),
+            ("payments", u64::try_from(self.payments).unwrap_or(0), PAYMENTS),
+        ];
+        let few = wanted.into_iter().filter(|(_, done, per_ten)| (*done as f64) < per_ten * share);
+        let mut short: Vec<String> =
+            few.map(|(what, done, per_ten)| format!("too few: {done} {what}, {:.0} wanted", per_ten * share)).collect();
+        for (role, Kills { at_work, .. }) in &self.counts.kills {
+            if at_work * 100 < kills * AT_WORK {
+                short.push(format!("only {at_work} of {kills} kills were of a {role:?} with work in flight"));
+            }
+        }
+        let unfired = self.fired.iter().filter(|(_, fired)| fired.died == 0);
+        short.extend(unfired.map(|(window, _)| format!("nobody died in {}", window.name())));
+        short
+    }
+
+    pub fn table(&self) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            writeln!(text, "{name:<62} {value:>10}").ok();
+        };
+        for (what, count) in &self.counts.done {
+            row(what, count.to_string());
+        }
+        for (what, count) in &self.counts.not_done {
+            row(&format!("NOT DONE: {what}"), count.to_string());
+        }
+        for (role, Kills { all, at_work }) in &self.counts.kills {
+            let percent = at_work * 100 / (*all).max(1);
+            row(&format!("kill -9 of {}, with work in flight", program(*role)), format!("{at_work}/{all} {percent} %"));
+        }
+        for (window, Fired { entered, died }) in &self.fired {
+            row(
+                &format!("crash point {}: entered, died inside", window.name().to_uppercase()),
+                format!("{entered} {died}"),
+            );
+        }
+        let figures = &self.outcome.figures;
+        row("payments", self.payments.to_string());
+        row("requests sent again, answers lost", format!("{} {}", figures.resends, figures.lost));
+        for (status, count) in &figures.put_off {
+            row(&format!("put off with {status}"), count.to_string());
+        }
+        for (status, count) in &figures.refused {
+            row(&format!("refused with {status}"), count.to_string());
+        }
+        let Heard { hung_up, repeated, .. } = self.heard;
+        row("clients that hung up, repeated requests", format!("{hung_up} {repeated}"));
+        let settled = match self.settled_after {
+            Some(after) => format!("{:.1} s", after.as_secs_f64()),
+            None => "NOT ALL".to_owned(),
+        };
+        row("everything final after the last fault", settled);
+        row("bound on that (I7)", format!("{} s", self.bound.as_secs()));
+        format!("{text}\n{}", self.verified.table())
+    }
+
+    pub fn json(&self) -> Value {
+        let Size { seed, minutes, scale } = self.size;
+        let kills: Vec<Value> = self
+            .counts
+            .kills
+            .iter()
+            .map(|(role, kills)| json!({ "role": program(*role), "kills": kills.all, "at_work": kills.at_work }))
+            .collect();
+        let points: Vec<Value> = self
+            .fired
+            .iter()
+            .map(|(window, fired)| json!({ "point": window.name(), "entered": fired.entered, "died": fired.died }))
+            .collect();
+        let part = |text: String| serde_json::from_str::<Value>(&text).unwrap();
+        json!({
+            "seed": seed, "minutes": minutes, "scale": scale,
+            "passed": self.failures().is_empty(), "failures": self.failures(),
+            "faults": self.counts.done, "not_done": self.counts.not_done, "kills": kills, "crash_points": points,
+            "payments": self.payments, "load": part(self.outcome.json()),
+            "hung_up": self.heard.hung_up, "repeated": self.heard.repeated,
+            "settled_after_ms": self.settled_after.map(|after| after.as_millis() as u64), "bound_ms": self.bound.as_millis() as u64,
+            "verify": part(self.verified.json()),
+        })
+    }
+}
+
+fn program(role: Role) -> &'static str {
+    match role {
+        Role::Ingress => "ingress",
+        Role::Relay => "relay",
+        Role::Worker => "gateway-worker",
+    }
+}
