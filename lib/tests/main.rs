@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod apart;
 mod callback;
 mod combiner;
 mod dead_letters;

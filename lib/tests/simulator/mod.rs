@@ -1,10 +1,10 @@
 //! Guarantees of the simulated gateways, asked over real HTTP.
 
-mod adapters;
+pub mod adapters;
 mod amounts;
 mod asking;
 mod callbacks;
 mod customer;
 mod keys;
-mod running;
+pub mod running;
 mod signatures;
