@@ -12,8 +12,8 @@ const WINDOW: Duration = Duration::from_millis(250);
 const WINDOW_CALLS: u32 = 10;
 /// So many times the usual is still bearable.
 const BEARABLE: f64 = 2.0;
-/// With one strained call in so many it shrinks, however fast the others were …
-const STRAINED_IN: u32 = 10;
+/// With one strained call in so many it shrinks, however fast the others were: with more of them the breaker opens …
+const STRAINED_IN: u32 = 4;
 /// … to this share; and never to less than the other at once.
 const SHRINKS_TO: f64 = 0.75;
 const SHRINKS_TO_AT_LEAST: f64 = 0.5;
