@@ -12,7 +12,7 @@ const WINDOW: Duration = Duration::from_millis(250);
 const WINDOW_CALLS: u32 = 10;
 /// So many times the usual is still bearable.
 const BEARABLE: f64 = 2.0;
-/// With one strained call in so many it shrinks, however fast the others were: with more of them the breaker opens …
+/// With one strained call in so many it shrinks, however fast the others were …
 const STRAINED_IN: u32 = 4;
 /// … to this share; and never to less than the other at once.
 const SHRINKS_TO: f64 = 0.75;
@@ -195,6 +195,19 @@ mod tests {
         assert!(stand.busy(10, 1, true) <= 6);
         let usual_s = stand.pace.usual_s.unwrap();
         assert!((0.149..0.151).contains(&usual_s), "{usual_s}");
+    }
+
+    #[test]
+    fn a_few_calls_that_time_out_do_not_pass_for_slow_ones() {
+        let mut stand = Stand::new();
+        stand.busy(5, 50, false);
+        for n in 0..100 {
+            let strained = n % 10 == 5;
+            let took = if strained { Duration::from_secs(60) } else { CALM };
+            stand.now += WINDOW / 8;
+            stand.pace.told(took, strained, stand.pace.limit(), stand.now);
+            assert_eq!(stand.pace.limit(), 64, "after {n}");
+        }
     }
 
     #[test]
