@@ -192,6 +192,7 @@ mod tests {
         let gateway = |name: &str, pays_to: &[DestinationKind]| GatewayState {
             name: name.into(),
             paused,
+            away: false,
             pays_to: pays_to.to_vec(),
         };
         let gateways = [gateway("stripe", &[DestinationKind::Token]), gateway("bank", &[DestinationKind::Iban])];

@@ -31,7 +31,7 @@ pub enum Outcome {
     Expired { reference: Option<String> },
     /// A documented refusal: the payment never reached the gateway's books, and the same request would be refused again.
     Rejected { code: String, message: String },
-    /// No byte of the request left us: connection refused, no address, breaker open, `send_by` passed.
+    /// No byte of the request left us: connection refused, no address, `send_by` passed.
     Unreachable { why: String },
     /// The gateway says "not now" (429): not executed.
     Later { retry_after_ms: Option<u64>, code: String },

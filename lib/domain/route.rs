@@ -13,12 +13,22 @@ pub struct Route {
     pub gateway: String,
 }
 
-/// What a gateway can do, as its adapter declares, and whether an operator has paused it.
+/// What a gateway can do, as its adapter declares, and whether it is to be sent anything.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct GatewayState {
     pub name: String,
+    /// By an operator: no payment is sent to it any more.
     pub paused: bool,
+    /// As this process sees it, calls fail: none is begun, of whatever kind.
+    pub away: bool,
     pub pays_to: Vec<DestinationKind>,
+}
+
+impl GatewayState {
+    /// Whether a payment may be sent to it now.
+    pub fn takes_payments(&self) -> bool {
+        !self.paused && !self.away
+    }
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +73,7 @@ pub fn candidates<'a>(routes: &'a [Route], gateways: &'a [GatewayState], wanted:
 pub enum Next<'a> {
     /// Try this one, in this round.
     Try { gateway: &'a str, round: i16 },
-    /// Each was tried in this round, or is paused: wait, then begin the next round with the first that may still take it.
+    /// Each was tried in this round, or takes none now: wait, then begin the next round with the first that may still take it.
     Wait { gateway: &'a str, round: i16 },
     /// Every gateway has refused it for good.
     Nowhere,
@@ -74,11 +84,11 @@ pub enum Next<'a> {
 pub fn next<'a>(candidates: &[&'a str], gateways: &[GatewayState], attempts: &[Attempt], round: i16) -> Next<'a> {
     let rejected = |name: &str| attempts.iter().any(|a| a.gateway == name && a.state == AttemptState::Rejected);
     let tried = |name: &str| attempts.iter().any(|a| a.gateway == name && a.round == round);
-    let paused = |name: &str| gateways.iter().any(|gateway| gateway.name == name && gateway.paused);
+    let closed = |name: &str| gateways.iter().any(|gateway| gateway.name == name && !gateway.takes_payments());
     let open: Vec<&'a str> = candidates.iter().copied().filter(|name| !rejected(name)).collect();
-    match open.iter().find(|name| !tried(name) && !paused(name)) {
+    match open.iter().find(|name| !tried(name) && !closed(name)) {
         Some(gateway) => Next::Try { gateway, round },
-        None => match open.iter().find(|name| !paused(name)).or(open.first()) {
+        None => match open.iter().find(|name| !closed(name)).or(open.first()) {
             Some(gateway) => Next::Wait { gateway, round: round + 1 },
             None => Next::Nowhere,
         },
@@ -102,6 +112,7 @@ mod tests {
         let gateway = |name: &str, pays_to: &[DestinationKind]| GatewayState {
             name: name.into(),
             paused: false,
+            away: false,
             pays_to: pays_to.to_vec(),
         };
         vec![
@@ -182,10 +193,12 @@ mod tests {
     }
 
     #[test]
-    fn a_paused_gateway_is_passed_over() {
-        let mut gateways = gateways();
-        gateways[0].paused = true;
-        assert_eq!(next(&["stripe", "paypal"], &gateways, &[], 0), Next::Try { gateway: "paypal", round: 0 });
-        assert_eq!(next(&["stripe"], &gateways, &[], 0), Next::Wait { gateway: "stripe", round: 1 });
+    fn a_gateway_that_is_paused_or_away_is_passed_over() {
+        for (paused, away) in [(true, false), (false, true), (true, true)] {
+            let mut gateways = gateways();
+            (gateways[0].paused, gateways[0].away) = (paused, away);
+            assert_eq!(next(&["stripe", "paypal"], &gateways, &[], 0), Next::Try { gateway: "paypal", round: 0 });
+            assert_eq!(next(&["stripe"], &gateways, &[], 0), Next::Wait { gateway: "stripe", round: 1 });
+        }
     }
 }

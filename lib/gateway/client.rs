@@ -33,6 +33,7 @@ use tower::Service;
 
 use super::Deadline;
 use super::answer::Answer;
+use super::breaker::{Breaker, Health};
 use super::connection::{Connection, Unanswered, told};
 use super::settings::Limits;
 use crate::domain::outcome::Outcome;
@@ -117,17 +118,36 @@ pub(super) struct Client {
     connector: Connector,
     limits: Limits,
     kept: Mutex<Vec<Kept>>,
+    breaker: Arc<Breaker>,
 }
 
 impl Client {
     pub(super) fn new(gateway: &'static str, origin: Origin, connector: Connector, limits: Limits) -> Self {
-        Self { gateway, origin, connector, limits, kept: Mutex::default() }
+        let breaker = Arc::new(Breaker::new(gateway, limits.breaker));
+        Self { gateway, origin, connector, limits, kept: Mutex::default(), breaker }
+    }
+
+    pub(super) fn breaker(&self) -> &Arc<Breaker> {
+        &self.breaker
+    }
+
+    /// Somebody waited since `begun` until the deadline for what another exchange should have brought, and did not come to call.
+    pub(super) fn gave_up(&self, begun: Instant, deadline: Deadline) {
+        self.tell(begun, deadline, Health::Ill);
+    }
+
+    /// A call that was begun too late to be sent, by a process that stood still, says nothing of the gateway.
+    fn tell(&self, begun: Instant, deadline: Deadline, health: Health) {
+        if begun < deadline.send_by {
+            self.breaker.told(begun, health);
+        }
     }
 
     /// Makes the call: sent once or not at all, answered by `deadline.answer_by` or not at all.
     pub(super) async fn call(&self, call: Call, deadline: Deadline) -> Result<Answer, Failure> {
         let begun = Instant::now();
         let answer = self.exchange(call, deadline).await;
+        self.tell(begun, deadline, health(&answer));
         let result = match &answer {
             Ok(answer) => match answer.status.as_u16() {
                 ..300 => "2xx",
@@ -146,7 +166,7 @@ impl Client {
     async fn exchange(&self, call: Call, deadline: Deadline) -> Result<Answer, Failure> {
         let mut request = Box::new(self.request(call)?);
         loop {
-            let kept = self.take_kept().await;
+            let kept = timeout_at(deadline.send_by.into(), self.take_kept()).await.ok().flatten();
             let was_kept = kept.is_some();
             let mut connection = match kept {
                 Some(kept) => kept,
@@ -217,6 +237,13 @@ impl Client {
         if !connection.is_closed() && kept.len() < KEPT_LIMIT {
             kept.push(Kept { connection, since: Instant::now() });
         }
+    }
+}
+
+fn health(answer: &Result<Answer, Failure>) -> Health {
+    match answer {
+        Ok(answer) if !matches!(answer.status.as_u16(), 408 | 500..) => Health::Well,
+        _ => Health::Ill,
     }
 }
 

@@ -13,6 +13,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use time::OffsetDateTime;
 
+use super::breaker::Breaker;
 use super::{CallbackRefusal, Deadline, Gateway, Payment};
 use crate::domain::destination::{Destination, DestinationKind};
 use crate::domain::ids::Kind;
@@ -63,6 +64,10 @@ impl Gateway for Discreet {
 
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome {
         discreet(self.0.ask(payment, deadline).await, payment.destination.as_ref())
+    }
+
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        self.0.breaker()
     }
 
     /// Which payment it is about, and so the destination, is not known yet: only the form of an account tells.

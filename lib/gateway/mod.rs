@@ -5,6 +5,7 @@
 
 mod answer;
 pub mod bank;
+pub mod breaker;
 mod client;
 mod connection;
 mod discreet;
@@ -31,6 +32,7 @@ use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
 use crate::domain::outcome::{Notice, Outcome};
 
+use breaker::{Breaker, Pass, Resting};
 use discreet::Discreet;
 pub use settings::{Limits, Settings, SettingsError, registry};
 
@@ -124,8 +126,25 @@ pub trait Gateway: Send + Sync {
     /// gateway says so for certain; [`Outcome::Unseen`] when only sending it again under its key can tell.
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome;
 
+    /// What knows whether it is to be called now. None: always.
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        None
+    }
+
     /// Verifies a callback on its raw bytes and reads it. `now` is the database's clock. No network.
     fn read_callback(&self, headers: &HeaderMap, body: &Bytes, now: OffsetDateTime) -> Result<Notice, CallbackRefusal>;
+}
+
+impl dyn Gateway + '_ {
+    /// Asked before a call, or a question, is begun: while the gateway fails there is no leave for one.
+    pub fn admit(&self) -> Result<Pass, Resting> {
+        self.breaker().map_or_else(|| Ok(Pass::free()), Breaker::admit)
+    }
+
+    /// Whether there would be leave now.
+    pub fn admits(&self) -> bool {
+        self.breaker().is_none_or(|breaker| breaker.admits())
+    }
 }
 
 /// Both sides of a call are outcomes: what it came to, and what cut it short.

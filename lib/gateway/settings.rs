@@ -9,7 +9,7 @@ use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
 use super::client::{self, Client};
-use super::{Gateways, bank, paypal, stripe};
+use super::{Gateways, bank, breaker, paypal, stripe};
 
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -19,7 +19,7 @@ pub struct Settings {
     pub bank: bank::Settings,
 }
 
-/// How a gateway is called. The same three numbers for all of them.
+/// How a gateway is called. The same for all of them.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
@@ -30,11 +30,13 @@ pub struct Limits {
     /// A kept connection is not used after it was idle for this long: shorter than any gateway's own limit, so that the gateway
     /// does not close it under a request.
     pub idle_ms: u64,
+    /// When it is not called for a while, because too many calls fail.
+    pub breaker: breaker::Settings,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { call_ms: 10_000, connect_ms: 2_000, idle_ms: 4_000 }
+        Self { call_ms: 10_000, connect_ms: 2_000, idle_ms: 4_000, breaker: breaker::Settings::default() }
     }
 }
 
@@ -81,6 +83,12 @@ impl Faults {
         let origin = self.take(&format!("{gateway}.base_url"), base_url.parse());
         let connector = client::connector(authority_certificate, &limits);
         let connector = self.take(&format!("{gateway}.authority_certificate"), connector);
+        if !limits.breaker.are_usable() {
+            self.add(
+                &format!("{gateway}.limits.breaker"),
+                "needs failures from 1 to calls, and at least one of probes",
+            );
+        }
         Some(Client::new(gateway, origin?, connector?, limits))
     }
 
@@ -148,12 +156,14 @@ mod tests {
         settings.paypal.base_url = "api-m.paypal.com".into();
         settings.paypal.callback_certificate = "not a certificate".into();
         settings.bank.callback_key = Secret::new("hunter2");
+        settings.bank.limits.breaker.probes = 0;
         let SettingsError(faults) = registry(&settings).err().unwrap();
         let expected = [
             "gateways.stripe.base_url is not an http or https URL without a query",
             "gateways.stripe.authority_certificate holds no readable certificate in PEM",
             "gateways.paypal.base_url is not an http or https URL without a query",
             "gateways.paypal.callback_certificate holds no readable RSA certificate in PEM",
+            "gateways.bank.limits.breaker needs failures from 1 to calls, and at least one of probes",
             "gateways.bank.callback_key is not whsec_ and 24 to 64 bytes in base64",
         ];
         assert_eq!(faults, expected);

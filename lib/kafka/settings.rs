@@ -3,7 +3,7 @@
 use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
-use super::consumer::{self, Member};
+use super::consumer::{self, Concurrency, Member};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -62,11 +62,11 @@ impl Settings {
     }
 
     /// A member of a group that consumes one topic. Both bear the prefix.
-    pub fn member(&self, group: &str, topic: &str, concurrency: usize) -> Member {
+    pub fn member(&self, group: &str, topic: &str, concurrency: impl Into<Concurrency>) -> Member {
         Member {
             group: self.topic(group),
             topics: vec![self.topic(topic)],
-            concurrency,
+            concurrency: concurrency.into(),
             settings: self.consumer.clone(),
             client: self.client(),
         }

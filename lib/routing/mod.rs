@@ -114,7 +114,7 @@ async fn read(pool: &PgPool, adapters: &[Adapter]) -> Result<(RoutingTable, Offs
         .into_iter()
         .filter_map(|row| {
             let (_, pays_to) = adapters.iter().find(|(name, _)| *name == row.name)?;
-            Some(GatewayState { name: row.name, paused: row.paused, pays_to: pays_to.clone() })
+            Some(GatewayState { name: row.name, paused: row.paused, away: false, pays_to: pays_to.clone() })
         })
         .collect();
     // Last, so that it is young when it is heard.

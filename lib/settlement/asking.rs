@@ -1,32 +1,64 @@
 //! Asking a gateway what became of an attempt. Moves no money; the answer is news like any other.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use rand::Rng;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Error, Settlement};
 use crate::callbacks;
+use crate::domain::decide::Decision;
 use crate::domain::decide::news::Source;
 use crate::domain::destination::Destination;
 use crate::domain::ids::Kind;
-use crate::domain::transaction::{Attempt, Transaction};
+use crate::domain::transaction::{Attempt, Status, Transaction};
+use crate::gateway::breaker::Resting;
 use crate::gateway::{Deadline, Gateway, Payment};
 use crate::sealing;
 use crate::transactions::acts;
 
+/// A question that was put off comes this much after the gateway may be back, at most.
+const SPREAD_LIMIT: Duration = Duration::from_secs(60);
+
+/// The sweep asks about it too: a question that is not asked now is not lost.
+fn is_asked_when_due(transaction: &Transaction, attempt: &Attempt) -> bool {
+    let never = [Status::Created, Status::Cancelled, Status::Review, Status::Reversed];
+    attempt.number == transaction.attempt && !never.contains(&transaction.status)
+}
+
 impl Settlement {
     /// Asks about one attempt and records the answer; `now` is the database's time of reading. No transaction is open while the
-    /// gateway is being called.
+    /// gateway is being called. While calls to it fail the question is put off instead.
     pub async fn ask(&self, transaction: &Transaction, attempt: Uuid, now: OffsetDateTime) -> Result<(), Error> {
         let Some(attempt) = transaction.attempt_by_id(attempt) else { return Ok(()) };
-        let payment = self.asked_about(transaction, attempt).await?;
         let gateway = self.gateway(&attempt.gateway)?;
+        let pass = match gateway.admit() {
+            Ok(pass) => Some(pass),
+            Err(Resting(rest)) if is_asked_when_due(transaction, attempt) => {
+                return self.put_off(transaction, rest, now).await;
+            }
+            // Nobody would ask this again.
+            Err(Resting(_)) => None,
+        };
+        let payment = self.asked_about(transaction, attempt).await?;
         let begun = Instant::now();
         let outcome = gateway.ask(&payment, Deadline::after(gateway.call_limit())).await;
+        drop(pass);
         let labels = [("gateway", gateway.name()), ("operation", "ask"), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun.elapsed().as_secs_f64());
         self.learn(transaction.id, attempt.id, Source::Answer { asked_at: now }, &outcome, None).await
+    }
+
+    /// The question is put when the gateway may be back, and counts only then. Not all at the same moment: one of them is to find out
+    /// whether it is.
+    async fn put_off(&self, transaction: &Transaction, rest: Duration, now: OffsetDateTime) -> Result<(), Error> {
+        let gateway = transaction.gateway.clone();
+        metrics::counter!("payfleet_settlement_questions_put_off_total", "gateway" => gateway).increment(1);
+        let Transaction { id, version, asks, .. } = *transaction;
+        let spread = self.decide(transaction, now, |context| context.policy.ask_in(asks).min(SPREAD_LIMIT))?;
+        let due_in = rest + spread.mul_f64(rand::rng().random_range(0.0..=1.0));
+        self.carry_out(id, Decision::LookAgain { version, due_in: Some(due_in), asks }).await.map(drop)
     }
 
     pub fn gateway(&self, name: &str) -> Result<&dyn Gateway, Error> {

@@ -13,6 +13,7 @@ mod callbacks;
 mod handling;
 mod settings;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ use crate::domain::decide::news::{News, Source, learn};
 use crate::domain::decide::{Context, Decision};
 use crate::domain::lane::lane_of;
 use crate::domain::outcome::Outcome;
-use crate::domain::route::{Wanted, candidates};
+use crate::domain::route::{GatewayState, Wanted, candidates};
 use crate::domain::transaction::Transaction;
 use crate::gateway::Gateways;
 use crate::outbox::doorbell::Doorbell;
@@ -161,7 +162,17 @@ impl Settlement {
             destination: transaction.destination_kind,
         };
         let candidates = candidates(&table.routes, &table.gateways, wanted);
-        Ok(decide(Context { now, policy: &policy, candidates: &candidates, gateways: &table.gateways }))
+        let gateways = self.standing(&table.gateways);
+        Ok(decide(Context { now, policy: &policy, candidates: &candidates, gateways: &gateways }))
+    }
+
+    /// The gateways as the table has them, and as this process sees them.
+    fn standing<'a>(&self, gateways: &'a [GatewayState]) -> Cow<'a, [GatewayState]> {
+        let is_away = |state: &GatewayState| self.0.gateways.get(&state.name).is_some_and(|gateway| !gateway.admits());
+        if !gateways.iter().any(is_away) {
+            return Cow::Borrowed(gateways);
+        }
+        gateways.iter().map(|state| GatewayState { away: is_away(state), ..state.clone() }).collect()
     }
 
     /// Does what was decided. Missed: decide again.

@@ -3,6 +3,7 @@
 
 mod harness;
 
+mod apart;
 mod callback;
 #[cfg(feature = "failpoints")]
 mod chaos;

@@ -22,7 +22,7 @@ fn unreachable() -> Outcome {
 }
 
 /// The latest command of the payment, as its worker would get it.
-async fn latest_command(fleet: &Fleet) -> Command {
+pub async fn latest_command(fleet: &Fleet) -> Command {
     let payload: Vec<u8> = sqlx::query_scalar(
         "SELECT payload FROM outbox WHERE topic LIKE 'payments.commands.%' ORDER BY id DESC LIMIT 1",
     )

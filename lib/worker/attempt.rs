@@ -11,13 +11,15 @@ use std::time::Instant;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::run::show_limit;
 use crate::domain::change::Change;
 use crate::domain::decide::begin::{Begin, begin};
 use crate::domain::decide::news::{News, Source};
 use crate::domain::event::Command;
 use crate::domain::ids::Operation;
 use crate::domain::outcome::Outcome;
-use crate::domain::transaction::Transaction;
+use crate::domain::transaction::{Attempt, Transaction};
+use crate::gateway::breaker::Pass;
 use crate::gateway::{Deadline, Gateway, Payment};
 use crate::kafka::consumer::Room;
 use crate::service::failpoint::{self, Window};
@@ -32,6 +34,8 @@ struct Ready<'a> {
     gateway: &'a dyn Gateway,
     payment: Payment,
     operation: Operation,
+    /// While it lives a call is expected at the gateway.
+    pass: Pass,
     /// Before the commit: the database's `send_by` is then never earlier than ours.
     begun_at: Instant,
 }
@@ -67,7 +71,10 @@ impl Attempts {
                 Begin::Call { change, attempt, operation } => {
                     let after = change.applied_to(&transaction, now);
                     // Whatever can fail on our side does so before the intent is on record, and then the attempt has no call.
-                    let Some(ready) = self.ready(&after, attempt, operation, begun_at).await? else { return Ok(()) };
+                    let Some(attempt) = after.attempt_by_id(attempt) else { return Ok(()) };
+                    // Its breaker has opened since, or another tries it: what follows then is decided again.
+                    let Ok(pass) = self.settlement.gateway(&attempt.gateway)?.admit() else { continue };
+                    let ready = self.ready(&after, attempt, operation, (begun_at, pass)).await?;
                     failpoint::reached(Window::C8).await;
                     let committed = self.settlement.commit(Change::clone(&change)).await?;
                     if committed == Committed::Applied {
@@ -86,14 +93,13 @@ impl Attempts {
     async fn ready(
         &self,
         after: &Transaction,
-        attempt: Uuid,
+        attempt: &Attempt,
         operation: Operation,
-        begun_at: Instant,
-    ) -> Result<Option<Ready<'_>>, Error> {
-        let Some(attempt) = after.attempt_by_id(attempt) else { return Ok(None) };
+        (begun_at, pass): (Instant, Pass),
+    ) -> Result<Ready<'_>, Error> {
         let gateway = self.settlement.gateway(&attempt.gateway)?;
         let payment = self.settlement.payment(after, attempt).await?;
-        Ok(Some(Ready { gateway, payment, operation, begun_at }))
+        Ok(Ready { gateway, payment, operation, pass, begun_at })
     }
 
     /// The payment stands in `submitting` by our own commit: this call, and only this one, may be made.
@@ -103,15 +109,18 @@ impl Attempts {
         ready: Ready<'_>,
         known: (Transaction, OffsetDateTime),
     ) -> Result<(), Error> {
-        let Ready { gateway, payment, operation, begun_at } = ready;
+        let Ready { gateway, payment, operation, pass, begun_at } = ready;
         let limit = gateway.call_limit();
         let deadline = Deadline { send_by: begun_at + limit / 2, answer_by: begun_at + limit };
         failpoint::reached(Window::C9).await;
+        let called_at = Instant::now();
         let outcome = match operation {
             Operation::Create => gateway.create(&payment, deadline).await,
             Operation::Capture => gateway.capture(&payment, deadline).await,
             Operation::Cancel => Outcome::Unknown { why: "no command cancels at a gateway".into() },
         };
+        drop(pass);
+        follow_latency(room, gateway, called_at, &outcome);
         failpoint::reached(Window::C11).await;
         let labels = [("gateway", gateway.name()), ("operation", operation.as_str()), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun_at.elapsed().as_secs_f64());
@@ -142,5 +151,13 @@ impl Attempts {
                 recorded => return recorded,
             }
         }
+    }
+}
+
+/// How much is sent to the gateway at once follows from how long it took, and from whether it could not cope.
+fn follow_latency(room: &Room<'_>, gateway: &dyn Gateway, called_at: Instant, outcome: &Outcome) {
+    let strained = matches!(outcome, Outcome::Unreachable { .. } | Outcome::Unknown { .. } | Outcome::Later { .. });
+    if let Some(limit) = room.took(called_at.elapsed(), strained) {
+        show_limit(gateway.name(), limit);
     }
 }

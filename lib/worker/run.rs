@@ -1,9 +1,11 @@
 //! The worker's run loop: one consumer group for each gateway's commands.
 //!
-//! Each gateway has its own topic, group and bound on what runs at once, so that one that is slow or away uses up its own room only.
+//! Each gateway has its own topic, group and bound on what runs at once, so that one that is slow or away uses up its own room only. The
+//! bound follows the gateway's latency.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::task::JoinSet;
@@ -12,27 +14,33 @@ use tokio_util::sync::CancellationToken;
 use super::attempt::Attempts;
 use crate::domain::event::{Command, commands_of, kind};
 use crate::kafka;
-use crate::kafka::consumer::{self, Graveyard, HandleError, Handler, Record, Room};
+use crate::kafka::consumer::{self, Concurrency, Graveyard, HandleError, Handler, Record, Room};
 use crate::service::failpoint::{self, Window};
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
-    /// Commands under way at the same time for one gateway: its bulkhead. An answer that cannot be recorded yet keeps no place in it.
+    /// Commands under way at the same time for one gateway at most: its bulkhead. An answer that cannot be recorded yet keeps no place in
+    /// it.
     pub concurrency: usize,
     /// The same for single gateways, by name.
     pub concurrencies: BTreeMap<String, usize>,
+    /// How few it comes down to while calls take longer than they used to, fail, or are told to come later.
+    pub least_concurrency: usize,
+    /// A call that takes no longer than this is never taken for a slow one.
+    pub calm_ms: u64,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { concurrency: 128, concurrencies: BTreeMap::new() }
+        Self { concurrency: 128, concurrencies: BTreeMap::new(), least_concurrency: 8, calm_ms: 250 }
     }
 }
 
 impl Settings {
-    fn concurrency_of(&self, gateway: &str) -> usize {
-        self.concurrencies.get(gateway).copied().unwrap_or(self.concurrency)
+    fn concurrency_of(&self, gateway: &str) -> Concurrency {
+        let most = self.concurrencies.get(gateway).copied().unwrap_or(self.concurrency);
+        Concurrency { least: self.least_concurrency, most, calm: Duration::from_millis(self.calm_ms) }
     }
 }
 
@@ -49,11 +57,9 @@ pub async fn run(
     let leave = stop.child_token();
     let mut consumers = JoinSet::new();
     for gateway in gateways {
-        let member = kafka.member(
-            &format!("payfleet.worker.{gateway}"),
-            &commands_of(gateway),
-            settings.concurrency_of(gateway),
-        );
+        let concurrency = settings.concurrency_of(gateway);
+        show_limit(gateway, concurrency.at_first());
+        let member = kafka.member(&format!("payfleet.worker.{gateway}"), &commands_of(gateway), concurrency);
         let commands = Commands { gateway, attempts: attempts.clone() };
         consumers.spawn(consumer::run(member, commands, graveyard.clone(), leave.clone()));
     }
@@ -64,6 +70,11 @@ pub async fn run(
         result = result.and(ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic())));
     }
     result
+}
+
+/// How many commands of the gateway are carried out at once from now on.
+pub(super) fn show_limit(gateway: &'static str, limit: usize) {
+    metrics::gauge!("payfleet_gateway_concurrency_limit", "gateway" => gateway).set(limit as f64);
 }
 
 struct Commands {

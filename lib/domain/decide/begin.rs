@@ -7,7 +7,7 @@ use super::{Context, Decision};
 use crate::domain::change::{Actor, AttemptChange, Change, OperationChange};
 use crate::domain::event::{Act, Command};
 use crate::domain::ids::Operation;
-use crate::domain::route::Next;
+use crate::domain::route::{GatewayState, Next};
 use crate::domain::transaction::{Attempt, AttemptState, Status, Transaction};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -64,7 +64,7 @@ fn first_call(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> B
     if context.now >= transaction.submit_until {
         return Begin::Instead(super::due::fell_due(transaction, true, context).into_decision());
     }
-    if is_paused(transaction, context) {
+    if standing(transaction, context).is_some_and(|gateway| !gateway.takes_payments()) {
         return Begin::Instead(reroute(transaction, fresh, context));
     }
     let attempt = AttemptChange {
@@ -93,6 +93,10 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
     let Some(attempt) = transaction.current_attempt() else {
         return Begin::Instead(Decision::Nothing("there is no attempt to go on with"));
     };
+    // It was sent, so it goes nowhere else. Its question comes when it is due, and leads here again.
+    if standing(transaction, context).is_some_and(|gateway| gateway.away) {
+        return Begin::Instead(Decision::Nothing("calls to the gateway fail"));
+    }
     let policy = context.policy;
     if operation == Operation::Create
         && let Some(why) = no_resend(transaction, attempt, context)
@@ -119,18 +123,21 @@ fn no_resend(transaction: &Transaction, attempt: &Attempt, context: Context<'_>)
     if context.now >= transaction.submit_until {
         return Some("the time for sending is over");
     }
-    is_paused(transaction, context).then_some("the gateway is paused")
+    standing(transaction, context).is_some_and(|gateway| gateway.paused).then_some("the gateway is paused")
 }
 
-fn is_paused(transaction: &Transaction, context: Context<'_>) -> bool {
-    context.gateways.iter().any(|gateway| gateway.name == transaction.gateway && gateway.paused)
+fn standing<'a>(transaction: &Transaction, context: Context<'a>) -> Option<&'a GatewayState> {
+    context.gateways.iter().find(|gateway| gateway.name == transaction.gateway)
 }
 
-/// The gateway is paused and nothing was sent: the next one, or wait.
+/// The gateway takes no payment now and nothing was sent: the next one, or wait. Never one before it, which the sweep may choose: processes
+/// that see the gateways differently would throw the payment to and fro.
 fn reroute(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Decision {
     let cause = format!("reroute:{fresh}");
     let step = Step::new(transaction, Status::Created, cause, Actor::Worker);
-    match context.next_route(transaction, None) {
+    let here = context.candidates.iter().position(|name| *name == transaction.gateway);
+    let onward = Context { candidates: &context.candidates[here.map_or(0, |here| here + 1)..], ..context };
+    match onward.next_route(transaction, None) {
         Next::Try { gateway, round } => Decision::step(
             step.route(gateway, round).command(Act::Create).due_in(Some(context.policy.retry_in(0))).done(),
         ),

@@ -78,7 +78,7 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
     }
     let (gateway, round) = match context.next_route(transaction, None) {
         Next::Try { gateway, round } => (gateway, round),
-        Next::Wait { gateway, round } if !context.gateways.iter().any(|g| g.name == gateway && g.paused) => {
+        Next::Wait { gateway, round } if context.gateways.iter().all(|g| g.name != gateway || g.takes_payments()) => {
             (gateway, round)
         }
         Next::Wait { .. } | Next::Nowhere => {

@@ -23,6 +23,8 @@ mod report;
 mod request;
 mod settings;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -34,6 +36,7 @@ use uuid::Uuid;
 
 use self::request::Message;
 use super::answer::Answer;
+use super::breaker::Breaker;
 use super::client::{Call, Client};
 use super::settings::Faults;
 use super::signature::HmacKeys;
@@ -134,6 +137,10 @@ impl Gateway for Bank {
 
     async fn ask(&self, payment: &Payment, deadline: Deadline) -> Outcome {
         either(self.look(payment, deadline).await)
+    }
+
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        Some(self.client.breaker())
     }
 
     fn read_callback(&self, headers: &HeaderMap, body: &Bytes, now: OffsetDateTime) -> Result<Notice, CallbackRefusal> {

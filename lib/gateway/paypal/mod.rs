@@ -32,6 +32,8 @@ mod request;
 mod settings;
 mod token;
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -45,6 +47,7 @@ use self::order::{Captured, Expected};
 use self::payout::Created;
 use self::token::Tokens;
 use super::answer::Answer;
+use super::breaker::Breaker;
 use super::client::{Call, Client};
 use super::settings::Faults;
 use super::{CallbackRefusal, Deadline, Gateway, Payment, either};
@@ -245,6 +248,10 @@ impl Gateway for Paypal {
             (None, Kind::Deposit) => self.send(payment, deadline).await.map(of_question),
             (None, Kind::Withdrawal) => self.look_for(payment, deadline).await,
         })
+    }
+
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        Some(self.client.breaker())
     }
 
     fn read_callback(&self, headers: &HeaderMap, body: &Bytes, now: OffsetDateTime) -> Result<Notice, CallbackRefusal> {

@@ -69,8 +69,12 @@ impl Tokens {
                 Err(_) => Ok(token),
             },
             _ => {
+                let begun = Instant::now();
                 let turn = timeout_at(deadline.send_by.into(), self.renewing.lock()).await;
-                let _turn = turn.map_err(|_| Outcome::Unreachable { why: "no access token in time".into() })?;
+                let _turn = turn.map_err(|_| {
+                    client.gave_up(begun, deadline);
+                    Outcome::Unreachable { why: "no access token in time".into() }
+                })?;
                 match self.current.load_full() {
                     Some(token) if Instant::now() < token.renew_at => Ok(token),
                     _ => self.fetch(client, deadline).await,

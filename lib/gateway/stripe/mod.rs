@@ -28,6 +28,7 @@ mod object;
 mod request;
 mod settings;
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use async_trait::async_trait;
@@ -39,6 +40,7 @@ use time::{Duration, OffsetDateTime};
 
 use self::answer::{Expected, Page};
 use self::object::{Booked, PaymentIntent, Payout};
+use super::breaker::Breaker;
 use super::client::{Call, Client};
 use super::settings::Faults;
 use super::signature::HmacKeys;
@@ -195,6 +197,10 @@ impl Gateway for Stripe {
             Kind::Deposit => self.look::<PaymentIntent>("/v1/payment_intents", payment, deadline).await,
             Kind::Withdrawal => self.look::<Payout>("/v1/payouts", payment, deadline).await,
         })
+    }
+
+    fn breaker(&self) -> Option<&Arc<Breaker>> {
+        Some(self.client.breaker())
     }
 
     fn read_callback(&self, headers: &HeaderMap, body: &Bytes, now: OffsetDateTime) -> Result<Notice, CallbackRefusal> {

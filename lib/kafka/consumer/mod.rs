@@ -19,6 +19,8 @@
 mod assignment;
 mod commits;
 mod context;
+mod limit;
+mod pace;
 mod poll;
 mod record;
 mod settings;
@@ -31,9 +33,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rdkafka::ClientConfig;
 use rdkafka::error::KafkaError;
-use tokio::sync::{SemaphorePermit, oneshot};
+use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use limit::Held;
+pub use pace::Concurrency;
 pub use record::{Record, Unreadable};
 pub use settings::Settings;
 
@@ -58,13 +62,19 @@ impl HandleError {
 
 /// A record's place among those that are handled at the same time.
 #[derive(Debug, Default)]
-pub struct Room<'a>(Option<SemaphorePermit<'a>>);
+pub struct Room<'a>(Option<Held<'a>>);
 
 impl Room<'_> {
     /// Makes room for another record before this one is done. For a handler that has done what the room is there to bound, and only
     /// waits; what is in flight is bounded by records and bytes all the same.
     pub fn give_back(&mut self) {
         self.0 = None;
+    }
+
+    /// How long what the room is there to bound has taken, and whether it came to nothing for reasons that more of it would make worse.
+    /// How many records are handled at once follows from that. Some: so many from now on, if that has changed.
+    pub fn took(&self, time: Duration, strained: bool) -> Option<usize> {
+        self.0.as_ref()?.told(time, strained)
     }
 }
 
@@ -101,8 +111,8 @@ pub enum Error {
 pub struct Member {
     pub group: String,
     pub topics: Vec<String>,
-    /// Records handled at the same time at most, without those that have given back their room.
-    pub concurrency: usize,
+    /// Records handled at the same time, without those that have given back their room.
+    pub concurrency: Concurrency,
     pub settings: Settings,
     /// How to reach the brokers.
     pub client: ClientConfig,

@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use tokio::runtime::Handle;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::assignment::Place;
+use super::limit::Limit;
 use super::{Graveyard, HandleError, Handler, Member, Record, Room};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
@@ -73,7 +73,7 @@ pub(super) struct Work<H> {
     handler: H,
     graveyard: Arc<dyn Graveyard>,
     keyed: Keyed<Key, Delivery>,
-    permits: Semaphore,
+    limit: Limit,
     runtime: Handle,
     finished: mpsc::Sender<Finished>,
 }
@@ -90,7 +90,7 @@ impl<H: Handler> Work<H> {
             handler,
             graveyard,
             keyed: Keyed::default(),
-            permits: Semaphore::new(member.concurrency.max(1)),
+            limit: Limit::new(member.concurrency),
             runtime: Handle::current(),
             finished,
         };
@@ -122,12 +122,12 @@ impl<H: Handler> Work<H> {
     async fn carry(&self, delivery: &Delivery) -> End {
         let mut waits = Waits::for_infrastructure();
         loop {
-            let permit = tokio::select! {
+            let held = tokio::select! {
                 biased;
                 () = delivery.feed.cancelled() => return End::Dropped,
-                permit = self.permits.acquire() => permit,
+                held = self.limit.enter() => held,
             };
-            let mut room = Room(permit.ok());
+            let mut room = Room(held);
             let result = self.once(&delivery.record, &mut room).instrument(self.span(&delivery.record)).await;
             drop(room);
             let Err(error) = result else { return End::Done };

@@ -1,5 +1,7 @@
 //! Every way to fail on the wire, and what it comes to.
 
+use std::time::Duration;
+
 use payfleet::domain::destination::Destination;
 use payfleet::domain::outcome::Outcome;
 use tokio::io::AsyncWriteExt;
@@ -131,6 +133,46 @@ async fn an_endless_answer_is_not_read_on() {
         assert!(is_unknown(&outcome), "{outcome:?}");
         assert!(taken < 1 << 26, "{taken} bytes went into the sockets before they were closed");
     }
+}
+
+#[tokio::test]
+async fn headers_without_end_are_not_read_on() {
+    let wire = Wire::open().await;
+    let gateway = gateway(&wire.url(), "stripe");
+    let payment = deposit();
+    let server = async {
+        let mut peer = wire.accept().await;
+        peer.request().await.unwrap();
+        peer.send("HTTP/1.1 200 OK\r\n").await;
+        let (line, mut taken) = (format!("x-more: {}\r\n", "x".repeat(1_000)), 0);
+        while taken < 1 << 30 && peer.0.write_all(line.as_bytes()).await.is_ok() {
+            taken += line.len();
+        }
+        taken
+    };
+    let (outcome, taken) = tokio::join!(gateway.create(&payment, patient()), server);
+    assert!(is_unknown(&outcome), "{outcome:?}");
+    assert!(taken < 1 << 26, "{taken} bytes went into the sockets before they were closed");
+}
+
+/// Each byte comes soon after the one before: only the whole is late.
+#[tokio::test]
+async fn an_answer_that_drips_is_given_up_at_the_deadline() {
+    let wire = Wire::open().await;
+    let gateway = gateway(&wire.url(), "stripe");
+    let (payment, deadline) = (deposit(), brief());
+    let server = async {
+        let mut peer = wire.accept().await;
+        peer.request().await.unwrap();
+        peer.send("HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n").await;
+        let mut drip = tokio::time::interval(Duration::from_millis(5));
+        while peer.0.write_all(b" ").await.is_ok() {
+            drip.tick().await;
+        }
+    };
+    let (outcome, ()) = tokio::join!(gateway.create(&payment, deadline), server);
+    assert!(is_unknown(&outcome), "{outcome:?}");
+    assert!(deadline.answer_by.elapsed() < Duration::from_secs(5), "long after its deadline");
 }
 
 #[tokio::test]

@@ -45,10 +45,20 @@ pub fn sealer() -> Sealer {
 impl Fleet {
     /// One user with an account in EUR that holds `available`, routed to stripe first, then bank.
     pub async fn with(available: i64) -> Self {
-        let database = Database::new().await;
-        let (stripe, bank) = (Script::default(), Script::default());
-        let gateway = |name, script: &Script| Arc::new(Scripted { name, script: script.clone() }) as Arc<dyn Gateway>;
-        let gateways = Gateways::new(vec![gateway("stripe", &stripe), gateway("bank", &bank)]);
+        let stripe = Script::default();
+        let scripted = Arc::new(Scripted { name: "stripe", script: stripe.clone() });
+        Self::made(available, scripted, stripe).await
+    }
+
+    /// The same with an adapter for stripe instead of a script.
+    pub async fn with_stripe(available: i64, stripe: Arc<dyn Gateway>) -> Self {
+        Self::made(available, stripe, Script::default()).await
+    }
+
+    async fn made(available: i64, at_stripe: Arc<dyn Gateway>, stripe: Script) -> Self {
+        let (database, bank) = (Database::new().await, Script::default());
+        let at_bank: Arc<dyn Gateway> = Arc::new(Scripted { name: "bank", script: bank.clone() });
+        let gateways = Gateways::new(vec![at_stripe, at_bank]);
         let route =
             |priority, gateway: &str| Route { country: None, currency: None, priority, gateway: gateway.into() };
         let mut connection = database.app.acquire().await.unwrap();

@@ -61,7 +61,7 @@ pub fn order(kind: Kind, amount: i64, currency: &str) -> Order {
 pub fn entry(user: User, kind: Kind, amount: i64, currency: &str, key: &str) -> Entry {
     let id = Uuid::now_v7();
     let route = Route { country: None, currency: None, priority: 1, gateway: "bank".into() };
-    let bank = GatewayState { name: "bank".into(), paused: false, pays_to: vec![DestinationKind::Iban] };
+    let bank = GatewayState { name: "bank".into(), paused: false, away: false, pays_to: vec![DestinationKind::Iban] };
     let owner = Owner { user_id: user.id, country: "DE" };
     let acceptance =
         accept::accept(id, order(kind, amount, currency), owner, &[route], &[bank], OffsetDateTime::now_utc()).unwrap();

@@ -119,7 +119,7 @@ impl Topic {
         Member {
             group: self.group.clone(),
             topics: vec![self.name.clone()],
-            concurrency: 256,
+            concurrency: 256.into(),
             settings: Settings::default(),
             client: client(),
         }

@@ -33,7 +33,7 @@ async fn a_consumer_killed_again_and_again_skips_no_record() {
     let (gates, all) = (Gates::default(), all_of(&topic, COUNT));
     let mut random = StdRng::seed_from_u64(7);
     let mut member = topic.member();
-    member.concurrency = 40;
+    member.concurrency = 40.into();
     member.settings.commit_ms = 5;
     for life in 0..6 {
         let running = Running::start(member.clone(), gates.clone());
@@ -59,7 +59,7 @@ async fn a_stopped_consumer_finishes_what_it_has_in_hand_and_commits_it() {
     topic.fill(10).await;
     let gates = Gates::default();
     let mut member = topic.member();
-    member.concurrency = 4;
+    member.concurrency = 4.into();
     member.settings.commit_ms = 60_000;
     let running = Running::start(member, gates.clone());
     eventually("four records in hand", LIMIT, async || (gates.waiting().len() == 4).then_some(())).await;
@@ -80,7 +80,7 @@ async fn a_consumer_that_was_let_go_begins_nothing_more() {
     topic.fill(20).await;
     let gates = Gates::default();
     let mut member = topic.member();
-    member.concurrency = 1;
+    member.concurrency = 1.into();
     let running = Running::start(member, gates.clone());
     eventually("one in hand", LIMIT, async || (gates.waiting().len() == 1).then_some(())).await;
     running.kill().await;

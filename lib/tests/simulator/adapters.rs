@@ -21,23 +21,28 @@ pub const CALL: Duration = Duration::from_secs(10);
 pub const SHORT: Duration = Duration::from_secs(1);
 
 pub fn gateways(sim: &Running) -> Gateways {
+    gateway::registry(&settings(&sim.base)).unwrap()
+}
+
+/// Of adapters that find the simulator there.
+pub fn settings(base: &str) -> gateway::Settings {
     let mut settings = gateway::Settings::default();
-    settings.stripe.base_url = format!("{}/stripe", sim.base);
+    settings.stripe.base_url = format!("{base}/stripe");
     settings.stripe.secret_key = Secret::new("sk_test_sim");
     settings.stripe.callback_key = Secret::new(STRIPE_KEY);
-    settings.paypal.base_url = format!("{}/paypal", sim.base);
+    settings.paypal.base_url = format!("{base}/paypal");
     settings.paypal.client_id = "client".into();
     settings.paypal.client_secret = Secret::new("secret");
     settings.paypal.webhook_id = WEBHOOK_ID.into();
     settings.paypal.callback_certificate = PAYPAL_CERTIFICATE.into();
-    settings.bank.base_url = format!("{}/bank", sim.base);
+    settings.bank.base_url = format!("{base}/bank");
     settings.bank.username = "payfleet".into();
     settings.bank.password = Secret::new("secret");
     settings.bank.callback_key = Secret::new(BANK_KEY);
     settings.bank.account_iban = "DE02120300000000202051".into();
     settings.bank.account_owner = "Payfleet".into();
     settings.bank.account_bic = "BYLADEM1001".into();
-    gateway::registry(&settings).unwrap()
+    settings
 }
 
 pub fn name(way: Way) -> &'static str {

@@ -1,6 +1,6 @@
 //! Guarantees of the simulated gateways, asked over real HTTP.
 
-mod adapters;
+pub mod adapters;
 mod amounts;
 mod asking;
 mod callbacks;
@@ -10,5 +10,5 @@ mod keys;
 mod lied_to;
 mod lies;
 mod lying;
-mod running;
+pub mod running;
 mod signatures;

@@ -170,7 +170,8 @@ impl<'a> Learner<'a> {
         let (policy, asks) = (self.context.policy, self.transaction.asks.saturating_add(1));
         let wait = policy.ask_in(asks);
         let in_turn = policy.next_in(self.attempt.created_at, self.context.now);
-        let due_in = Some(in_turn.map_or(wait, |in_turn| in_turn.min(wait)));
+        let asked_for = self.retry_after().unwrap_or_default();
+        let due_in = Some(in_turn.map_or(wait, |in_turn| in_turn.min(wait)).max(asked_for));
         Decision::LookAgain { version: self.transaction.version, due_in, asks }
     }
 

@@ -1,5 +1,6 @@
 //! Guarantees of the state machine: over every (status, news, source), and by name for the rules that money hangs on.
 
+mod apart;
 mod asked;
 mod ended;
 mod every;
@@ -44,7 +45,7 @@ pub fn policy() -> Policy {
 }
 
 pub fn gateway_states() -> Vec<GatewayState> {
-    GATEWAYS.map(|name| GatewayState { name: name.into(), paused: false, pays_to: Vec::new() }).into()
+    GATEWAYS.map(|name| GatewayState { name: name.into(), paused: false, away: false, pays_to: Vec::new() }).into()
 }
 
 /// With the context of `now`; the policy and gateways are the tests' own.

@@ -1,0 +1,88 @@
+//! A gateway to which calls fail: what was never sent goes elsewhere or waits, what was sent waits.
+
+use super::*;
+use crate::domain::decide::begin::{Begin, begin};
+use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::event::{Act, Command};
+
+const ROUTE: [&str; 3] = ["stripe", "paypal", "bank"];
+
+/// With these gateways of the route away.
+fn while_away<T>(away: &[&str], run: impl FnOnce(Context<'_>) -> T) -> T {
+    let state =
+        |name: &str| GatewayState { name: name.into(), paused: false, away: away.contains(&name), pays_to: Vec::new() };
+    let (policy, gateways) = (policy(), ROUTE.map(state));
+    run(Context { now: NOW, policy: &policy, candidates: &ROUTE, gateways: &gateways })
+}
+
+fn begun(transaction: &Transaction, act: Act, away: &[&str]) -> Begin {
+    let command = Command {
+        transaction_id: transaction.id,
+        act,
+        attempt: transaction.attempt + i16::from(transaction.status == Status::Created),
+        gateway: transaction.gateway.clone(),
+        version: transaction.version,
+    };
+    while_away(away, |context| begin(transaction, &command, Uuid::now_v7(), context))
+}
+
+#[test]
+fn a_payment_that_was_never_sent_goes_to_the_next_gateway_that_is_there_without_an_attempt() {
+    let transaction = payment(Kind::Deposit, Status::Created);
+    for (away, next) in [(&["stripe"][..], "paypal"), (&["stripe", "paypal"][..], "bank")] {
+        let Begin::Instead(decision) = begun(&transaction, Act::Create, away) else { panic!("{next}") };
+        let change = step(&decision);
+        let command: Command = serde_json::from_slice(&change.command.as_ref().unwrap().payload).unwrap();
+        assert_eq!((change.to, change.gateway.as_str(), command.gateway.as_str()), (Status::Created, next, next));
+        assert_eq!((&change.attempt_change, command.attempt), (&None, 1));
+    }
+}
+
+/// Two processes that see the gateways differently would throw it to and fro.
+#[test]
+fn a_payment_on_its_way_down_the_route_is_never_sent_back_up_at_once() {
+    let mut transaction = payment(Kind::Deposit, Status::Created);
+    transaction.gateway = "paypal".into();
+    let Begin::Instead(decision) = begun(&transaction, Act::Create, &["paypal"]) else { panic!() };
+    assert_eq!(step(&decision).gateway, "bank");
+    transaction.gateway = "bank".into();
+    let Begin::Instead(decision) = begun(&transaction, Act::Create, &["bank"]) else { panic!() };
+    let Decision::LookAgain { due_in, .. } = decision else { panic!("{decision:?}") };
+    assert_eq!(due_in, Some(policy().retry_first));
+    let Due::Decided(later) = while_away(&["bank"], |context| fell_due(&transaction, true, context)) else { panic!() };
+    assert_eq!(step(&later).gateway, "stripe");
+}
+
+#[test]
+fn while_every_gateway_is_away_a_payment_waits_and_no_command_is_given() {
+    let transaction = payment(Kind::Withdrawal, Status::Created);
+    let Begin::Instead(decision) = begun(&transaction, Act::Create, &ROUTE) else { panic!() };
+    assert!(matches!(decision, Decision::LookAgain { due_in: Some(_), .. }), "{decision:?}");
+    let due = while_away(&ROUTE, |context| fell_due(&transaction, true, context));
+    assert!(matches!(due, Due::Decided(Decision::LookAgain { due_in: Some(_), .. })), "{due:?}");
+}
+
+#[test]
+fn a_payment_that_was_sent_is_neither_sent_again_nor_elsewhere() {
+    let mut approved = payment(Kind::Deposit, Status::RequiresAction);
+    approved.attempts[0].state = AttemptState::Approved;
+    for (transaction, act) in [(payment(Kind::Withdrawal, Status::Unknown), Act::Create), (approved, Act::Capture)] {
+        let there = begun(&transaction, act, &["bank"]);
+        assert!(matches!(there, Begin::Call { .. }), "{there:?}");
+        let away = begun(&transaction, act, &["stripe"]);
+        assert!(matches!(away, Begin::Instead(Decision::Nothing(_))), "{away:?}");
+    }
+}
+
+#[test]
+fn a_question_that_is_told_to_come_later_comes_no_sooner() {
+    for (wait_s, due_s) in [(3, 15), (40, 40), (100_000, 600)] {
+        let later = Outcome::Later { retry_after_ms: Some(wait_s * 1_000), code: "rate_limited".into() };
+        let mut transaction = payment(Kind::Deposit, Status::Unknown);
+        // The second question of the schedule would be due in 15 s.
+        transaction.attempts[0].created_at = NOW - Duration::from_secs(5);
+        let decision = told(&transaction, ANSWER, &later);
+        let Decision::LookAgain { due_in: Some(due_in), .. } = decision else { panic!("{decision:?}") };
+        assert_eq!(due_in.as_secs(), due_s, "told to come after {wait_s} s");
+    }
+}
