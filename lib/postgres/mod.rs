@@ -81,10 +81,11 @@ impl Settings {
             .max_connections(self.pool)
             .acquire_timeout(Duration::from_millis(self.acquire_ms))
             .test_before_acquire(false)
+            .after_connect(|connection, _| Box::pin(must_take_writes(connection)))
             .before_acquire(|connection, idle| {
                 Box::pin(async move { Ok(idle.idle_for < FRESH || takes_writes(connection).await?) })
             })
-            .after_release(|connection, _| Box::pin(still_answers(connection)))
+            .after_release(|connection, _| Box::pin(takes_writes(connection)))
             .connect_lazy_with(self.options(application)?))
     }
 
@@ -93,10 +94,13 @@ impl Settings {
         Duration::from_millis(self.statement_ms) + WORD_ARRIVES_WITHIN
     }
 
-    /// A connection for statements that serve many requests at once.
+    /// A connection for statements that serve many requests at once. Never to a server that takes no writes.
     pub async fn connect_for_batches(&self, application: &str) -> Result<PgConnection, sqlx::Error> {
         let options = self.options(application)?.options(PLANS);
-        within(Duration::from_millis(self.connect_ms), PgConnection::connect_with(&options)).await
+        let mut connection =
+            within(Duration::from_millis(self.connect_ms), PgConnection::connect_with(&options)).await?;
+        must_take_writes(&mut connection).await?;
+        Ok(connection)
     }
 
     /// A connection of one's own.
@@ -121,13 +125,17 @@ pub fn silent() -> sqlx::Error {
     sqlx::Error::Io(std::io::Error::new(std::io::ErrorKind::TimedOut, "PostgreSQL says nothing"))
 }
 
-/// A connection that somebody stopped waiting for goes back to the pool with its statement under way; it must not keep its place
-/// there for as long as TCP believes in it.
-async fn still_answers(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    within(WORD_ARRIVES_WITHIN, connection.ping()).await.map(|()| true)
+/// A standby answers whoever only reads, with what was once so, and nothing of theirs ever fails: they would stay on it.
+async fn must_take_writes(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    if takes_writes(connection).await? {
+        return Ok(());
+    }
+    let reason = "PostgreSQL takes no writes: it is a standby, or was set to read only";
+    Err(sqlx::Error::Io(std::io::Error::other(reason)))
 }
 
-/// A connection that has idled may by now lead to a server that has become a standby: another one may lead to its successor.
+/// A connection may lead to a server that is a standby, or has become one: another one may lead to its successor. One that somebody
+/// stopped waiting for goes back to the pool with its statement under way: without an answer in time it does not keep its place there.
 async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let asked = sqlx::query_scalar("SELECT NOT current_setting('transaction_read_only')::boolean");
     within(WORD_ARRIVES_WITHIN, asked.fetch_one(connection)).await

@@ -25,7 +25,23 @@ impl Page {
 
     /// Every record of it was acknowledged.
     pub fn is_delivered(&self) -> bool {
-        self.is_answered() && self.refused.get().is_none()
+        self.fate() == Some(Ok(()))
+    }
+
+    /// What became of it: acknowledged as a whole, or refused, which is known at its first failure. None: not known yet.
+    pub fn fate(&self) -> Option<Result<(), RDKafkaErrorCode>> {
+        self.fate_with(|| ())
+    }
+
+    /// `between` is where the producer's thread may come in. It notes a refusal before it counts the answer: read the other way round,
+    /// a record that is refused just then would look acknowledged, and be lost.
+    fn fate_with(&self, between: impl FnOnce()) -> Option<Result<(), RDKafkaErrorCode>> {
+        let is_answered = self.is_answered();
+        between();
+        match self.refusal() {
+            Some(code) => Some(Err(code)),
+            None => is_answered.then_some(Ok(())),
+        }
     }
 
     /// Every record of it has an answer.
@@ -84,6 +100,16 @@ mod tests {
         lost.answer(Ok(()));
         assert_eq!((lost.is_delivered(), lost.refusal()), (false, Some(RDKafkaErrorCode::Fatal)));
         assert_eq!((delivered.is_delivered(), delivered.refusal()), (true, None));
+    }
+
+    #[test]
+    fn a_page_that_is_refused_while_it_is_looked_at_never_looks_acknowledged() {
+        let page = Page::new(1, Arc::default());
+        let fate = page.fate_with(|| page.answer(Err(RDKafkaErrorCode::MessageSizeTooLarge)));
+        assert_eq!(fate, Some(Err(RDKafkaErrorCode::MessageSizeTooLarge)));
+        let page = Page::new(1, Arc::default());
+        assert_eq!(page.fate_with(|| page.answer(Ok(()))), None, "it is seen at the next look");
+        assert_eq!(page.fate(), Some(Ok(())));
     }
 
     #[test]

@@ -194,16 +194,12 @@ impl Pipeline {
         let topics = &mut self.topics;
         let page = &outbound.page;
         outbound.openers.retain(|opener| {
-            if let Some(code) = opener.arrived.refusal() {
-                page.answer(Err(code));
-                return false;
-            }
-            if opener.arrived.is_answered() {
+            let Some(fate) = opener.arrived.fate() else { return true };
+            if fate.is_ok() {
                 topics[opener.topic].open_since[lane] = Some(now);
-                page.answer(Ok(()));
-                return false;
             }
-            true
+            page.answer(fate);
+            false
         });
         outbound.openers.is_empty()
     }
@@ -276,111 +272,4 @@ impl Pipeline {
 }
 
 #[cfg(test)]
-mod tests {
-    use time::OffsetDateTime;
-    use uuid::Uuid;
-
-    use super::*;
-
-    const LIMIT: usize = 2_000;
-
-    /// Nobody answers it: only what the producer itself refuses comes back.
-    fn pipeline() -> Pipeline {
-        let settings = Settings { brokers: "127.0.0.1:1".into(), message_max_bytes: LIMIT, ..Settings::default() };
-        Pipeline::new(&settings, "test", 1, Arc::default()).unwrap()
-    }
-
-    fn page_of(lane: i16, topics: &[&str], bytes: usize) -> Outbound {
-        let row = |topic: &&str| Row {
-            id: 1,
-            aggregate: Uuid::nil(),
-            seq: 1,
-            topic: (*topic).to_owned(),
-            kind: "k".into(),
-            traceparent: None,
-            payload: vec![b'x'; bytes],
-            at: OffsetDateTime::UNIX_EPOCH,
-        };
-        Outbound::new(lane, topics.iter().map(row).collect(), Page::new(topics.len(), Arc::default()))
-    }
-
-    /// How many rows of the pages that wait here were given to the producer.
-    fn fed(pipeline: &Pipeline) -> Vec<usize> {
-        pipeline.queue.iter().map(|outbound| outbound.next.max(outbound.ahead.len())).collect()
-    }
-
-    fn open(pipeline: &mut Pipeline, topic: &str) {
-        let topic = pipeline.topic_of(&page_of(0, &[topic], 1).rows[0]);
-        pipeline.topics[topic].open_since = [Some(Instant::now()); LANES as usize];
-    }
-
-    #[tokio::test]
-    async fn nothing_of_a_lane_is_fed_behind_a_page_whose_opener_was_refused() {
-        let mut pipeline = pipeline();
-        let refused = page_of(3, &["a"], 2 * LIMIT);
-        let page = refused.page.clone();
-        pipeline.push(refused);
-        pipeline.push(page_of(3, &["b"], 10));
-        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]));
-        assert_eq!(page.refusal(), Some(RDKafkaErrorCode::MessageSizeTooLarge));
-        assert_eq!(fed(&pipeline), [1, 0]);
-        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]), "nor at the next turn");
-        assert_eq!(fed(&pipeline), [1, 0]);
-    }
-
-    #[tokio::test]
-    async fn nothing_of_a_lane_is_fed_behind_a_page_that_was_refused_while_it_was_handed_over() {
-        let mut pipeline = pipeline();
-        open(&mut pipeline, "a");
-        open(&mut pipeline, "b");
-        pipeline.push(page_of(3, &["a", "b"], 2 * LIMIT));
-        pipeline.push(page_of(3, &["b"], 10));
-        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]));
-        assert_eq!(fed(&pipeline), [1, 0]);
-    }
-
-    #[tokio::test]
-    async fn nothing_is_fed_once_a_page_handed_over_before_comes_back_refused() {
-        let mut pipeline = pipeline();
-        open(&mut pipeline, "a");
-        let first = page_of(3, &["a"], 10);
-        let page = first.page.clone();
-        pipeline.push(first);
-        assert_eq!(pipeline.pump(), (Pumped::All, vec![3]));
-        page.answer(Err(RDKafkaErrorCode::UnknownTopic));
-        pipeline.push(page_of(3, &["a"], 10));
-        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]));
-        assert_eq!(fed(&pipeline), [0]);
-        // Another relay has the lane now: what became of its page is no concern of the others.
-        pipeline.retain(|lane| lane != 3);
-        pipeline.push(page_of(4, &["a"], 10));
-        assert_eq!(pipeline.pump(), (Pumped::All, vec![4]));
-    }
-
-    #[tokio::test]
-    async fn what_was_given_to_a_producer_that_has_ended_has_failed() {
-        let mut pipeline = pipeline();
-        open(&mut pipeline, "a");
-        let (handed_over, waiting) = (page_of(3, &["a"], 10), page_of(4, &["b"], 10));
-        let pages = [handed_over.page.clone(), waiting.page.clone()];
-        pipeline.push(handed_over);
-        pipeline.push(waiting);
-        assert_eq!(pipeline.pump(), (Pumped::Opening, vec![3]));
-        assert!(pages.iter().all(|page| page.refusal().is_none()));
-        pipeline.give_up();
-        assert!(pages.iter().all(|page| page.refusal() == Some(RDKafkaErrorCode::Fatal)));
-    }
-
-    #[tokio::test]
-    async fn a_full_queue_is_waited_for_and_refuses_nothing() {
-        let mut pipeline = pipeline();
-        open(&mut pipeline, "a");
-        let filling = page_of(0, &["a"], 1);
-        while pipeline.send(0, 0, &filling.rows[0], filling.page.clone()).is_ok() {}
-        let waiting = page_of(3, &["a", "b"], 1);
-        let page = waiting.page.clone();
-        pipeline.push(waiting);
-        assert_eq!(pipeline.pump(), (Pumped::Full, vec![]));
-        assert_eq!(page.refusal(), None);
-    }
-}
+mod tests;

@@ -1,8 +1,10 @@
 //! What goes out together: requests that arrive while a statement is in flight, up to a limit.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use futures_util::future::join_all;
+use payfleet::postgres::Settings;
 use payfleet::postgres::combiner::{Batch, Combiner, Layout, Refused};
 use payfleet::postgres::schema::{self, SchemaError};
 use sqlx::postgres::PgConnection;
@@ -47,7 +49,7 @@ async fn sizes_with(batch: usize) -> Vec<usize> {
         let combiner = combiner.clone();
         async move { combiner.submit(0).await.unwrap() }
     });
-    eventually("the first statement", std::time::Duration::from_secs(20), || async {
+    eventually("the first statement", Duration::from_secs(20), || async {
         (counted.sizes.lock().unwrap().len() == 1).then_some(())
     })
     .await;
@@ -100,7 +102,7 @@ async fn read_only(database: &Database, on: &str) {
 async fn a_server_that_takes_no_writes_is_left_for_one_that_does_and_nothing_is_in_doubt() {
     let database = Database::new().await;
     read_only(&database, "on").await;
-    let layout = Layout { connections: 1, patience: std::time::Duration::from_secs(2), ..Layout::default() };
+    let layout = Layout { connections: 1, patience: Duration::from_secs(2), ..Layout::default() };
     let combiner = Combiner::start(Writing, &database.settings(), layout, &TaskTracker::new());
     let refused = combiner.submit(()).await;
     assert!(matches!(refused, Err(Refused::Unavailable)), "{refused:?}");
@@ -111,4 +113,53 @@ async fn a_server_that_takes_no_writes_is_left_for_one_that_does_and_nothing_is_
     read_only(&database, "off").await;
     combiner.submit(()).await.unwrap();
     schema::check(&mut database.settings().connect("test").await.unwrap()).await.unwrap();
+}
+
+/// Only reads.
+#[derive(Clone)]
+struct Reading;
+
+impl Batch for Reading {
+    type Request = ();
+    type Reply = ();
+    type Key = ();
+
+    const NAME: &'static str = "reading";
+
+    fn key(_: &()) -> Option<()> {
+        None
+    }
+
+    async fn run(&self, connection: &mut PgConnection, requests: &[()]) -> Result<Vec<()>, sqlx::Error> {
+        sqlx::query("SELECT slot FROM outbox_ring").execute(connection).await?;
+        Ok(vec![(); requests.len()])
+    }
+}
+
+#[tokio::test]
+async fn whoever_only_reads_does_not_read_of_a_server_that_takes_no_writes() {
+    let database = Database::new().await;
+    read_only(&database, "on").await;
+    let layout = Layout { connections: 1, patience: Duration::from_secs(2), ..Layout::default() };
+    let combiner = Combiner::start(Reading, &database.settings(), layout, &TaskTracker::new());
+    let pool = database.settings().lazy_pool("test").unwrap();
+    let refused = combiner.submit(()).await;
+    assert!(matches!(refused, Err(Refused::Unavailable)), "{refused:?}");
+    let refused = pool.acquire().await;
+    assert!(matches!(refused, Err(sqlx::Error::PoolTimedOut)), "{refused:?}");
+    read_only(&database, "off").await;
+    combiner.submit(()).await.unwrap();
+    sqlx::query("SELECT slot FROM outbox_ring").execute(&pool).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_in_steady_use_whose_server_takes_no_writes_any_more_loses_its_place_in_the_pool() {
+    let database = Database::new().await;
+    let pool = Settings { pool: 1, ..database.settings() }.lazy_pool("test").unwrap();
+    let mut connection = pool.acquire().await.unwrap();
+    sqlx::query("SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY").execute(&mut *connection).await.unwrap();
+    drop(connection);
+    let takes_writes = "SELECT NOT current_setting('transaction_read_only')::boolean";
+    let takes_writes: bool = sqlx::query_scalar(takes_writes).fetch_one(&pool).await.unwrap();
+    assert!(takes_writes);
 }
