@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use sqlx::Connection;
@@ -16,11 +15,9 @@ use crate::postgres::schema::{self, SchemaError};
 use crate::service::health::{self, NotReady, Readiness};
 use crate::service::http;
 use crate::service::instance::{Announced, Instance};
+use crate::service::retry::policy;
 use crate::service::shutdown::Lifetime;
 use crate::service::telemetry::metrics::Metrics;
-
-/// Between two looks at a store that is not there yet.
-const STORE_POLL: Duration = Duration::from_millis(500);
 
 /// Probes and scrapers.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -111,7 +108,7 @@ impl Shell {
                 tracing::warn!(reason, "waiting");
                 said = reason;
             }
-            let pause = self.life.stop.run_until_cancelled(tokio::time::sleep(STORE_POLL));
+            let pause = self.life.stop.run_until_cancelled(tokio::time::sleep(policy::STORE.first()));
             pause.await.ok_or(Error::Stopped)?;
         }
         Ok(())

@@ -14,7 +14,7 @@ use super::{Graveyard, HandleError, Handler, Member, Record, Room};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
 use crate::service::failpoint::{self, Window};
-use crate::service::retry::Waits;
+use crate::service::retry::policy;
 use crate::service::telemetry::trace;
 
 /// How a delivery ended.
@@ -120,7 +120,7 @@ impl<H: Handler> Work<H> {
 
     /// Handles a record until that succeeds, or it is buried, or its partition is given up.
     async fn carry(&self, delivery: &Delivery) -> End {
-        let mut waits = Waits::for_infrastructure();
+        let mut waits = policy::RECORD.waits();
         loop {
             let permit = tokio::select! {
                 biased;
