@@ -7,5 +7,6 @@ mod offsets;
 pub mod producer;
 mod settings;
 pub mod topics;
+pub mod watch;
 
 pub use settings::{Compression, Settings};

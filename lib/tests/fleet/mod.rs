@@ -8,9 +8,11 @@ mod crew;
 mod process;
 mod site;
 
+mod beginning;
 mod broker_away;
 #[cfg(feature = "failpoints")]
 mod killed;
+mod leaving;
 #[cfg(feature = "failpoints")]
 mod million;
 #[cfg(feature = "failpoints")]
