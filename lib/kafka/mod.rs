@@ -1,5 +1,6 @@
 //! The edge to Kafka: topics, producer, consumer, the embedded broker.
 
+pub mod again;
 pub mod consumer;
 pub mod embedded;
 mod keyed;
