@@ -27,6 +27,7 @@ pub mod settlement;
 
 // Tables: all SQL of a table lives with it.
 pub mod accounts;
+pub mod audit;
 pub mod callbacks;
 pub mod dead_letters;
 pub mod ledger;

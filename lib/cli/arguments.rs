@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
+use uuid::Uuid;
 
 use super::load::Load;
 use super::verify::{DevVerify, Verify};
@@ -38,6 +39,12 @@ pub enum Command {
     /// Look into the outbox, and act on it.
     #[command(subcommand)]
     Outbox(Outbox),
+    /// Look into the dead letters (consumed records that nobody could handle), and put them back where they came from.
+    #[command(subcommand)]
+    Dead(Dead),
+    /// Look into what people have had the fleet do.
+    #[command(subcommand)]
+    Audit(Audit),
     /// Send payments at a rate, resend what is lost under the same key, and tell what came of it.
     Load(Load),
     /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
@@ -68,8 +75,72 @@ pub enum Outbox {
     Rebase(Output),
     /// List the events that Kafka refused and those held back behind them, with their reasons.
     Parked(Output),
-    /// Have everything that is parked sent again, in order, once what the reasons name is put right.
-    RetryParked(Output),
+    /// Have what is parked sent again, in order, once what the reasons name is put right. What is to be sent again already is left alone.
+    RetryParked(RetryParked),
+}
+
+/// On whose word something is done. It is kept in the audit.
+#[derive(Clone, Debug, Args)]
+pub struct Word {
+    /// Why.
+    #[arg(long, value_parser = said)]
+    pub reason: String,
+    /// Who; if not given, this operating system's user.
+    #[arg(long, value_parser = said)]
+    pub actor: Option<String>,
+}
+
+fn said(text: &str) -> Result<String, String> {
+    let text = text.trim();
+    if text.is_empty() { Err("it says nothing".to_owned()) } else { Ok(text.to_owned()) }
+}
+
+#[derive(Debug, Args)]
+pub struct RetryParked {
+    /// Only events of this aggregate: a payment, a callback or a dead letter, as `parked` lists it.
+    #[arg(long)]
+    pub aggregate: Option<Uuid>,
+    /// Only events for this topic.
+    #[arg(long)]
+    pub topic: Option<String>,
+    #[command(flatten)]
+    pub word: Word,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Dead {
+    /// List the dead letters: where each comes from, who could not handle it, how often it was tried, why, and what became of it.
+    List(Output),
+    /// Show one with its record: key, headers and payload.
+    Show {
+        id: Uuid,
+        #[command(flatten)]
+        output: Output,
+    },
+    /// Put records back on their old topic and partition, each once: one that was replayed before is left alone.
+    Replay(Replay),
+}
+
+#[derive(Debug, Args)]
+pub struct Replay {
+    /// Dead letters, as `list` names them.
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    pub ids: Vec<Uuid>,
+    /// Every one that was not replayed yet.
+    #[arg(long)]
+    pub all: bool,
+    #[command(flatten)]
+    pub word: Word,
+    #[command(flatten)]
+    pub output: Output,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum Audit {
+    /// List the acts: when, who, what, upon what, and why.
+    List(Output),
 }
 
 #[derive(Debug, Args)]

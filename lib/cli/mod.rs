@@ -1,7 +1,9 @@
 //! The operator's command line, and how each process is put together from its parts.
 
 mod arguments;
+mod audited;
 mod config;
+mod dead;
 pub mod demo;
 mod health;
 mod load;
@@ -20,7 +22,7 @@ use clap::Parser;
 
 use crate::dev;
 use crate::service::config::{EXIT_BAD_SETTINGS, Loaded};
-use arguments::{Arguments, Command, Dev, DevCommand, Outbox};
+use arguments::{Arguments, Audit, Command, Dead, Dev, DevCommand, Outbox};
 use settings::Settings;
 
 /// Why a command did not do what it was asked for.
@@ -34,6 +36,10 @@ enum Error {
     Health(#[from] health::Error),
     #[error(transparent)]
     Parked(#[from] parked::Error),
+    #[error(transparent)]
+    Dead(#[from] dead::Error),
+    #[error(transparent)]
+    Audited(#[from] audited::Error),
     #[error(transparent)]
     Servers(#[from] dev::servers::Error),
     #[error(transparent)]
@@ -87,9 +93,17 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         }
         Command::Outbox(Outbox::Rebase(output)) => runtime.block_on(migrate::rebase(&settings.migrate))?.show(output),
         Command::Outbox(Outbox::Parked(output)) => runtime.block_on(parked::list(&settings.postgres))?.show(output),
-        Command::Outbox(Outbox::RetryParked(output)) => {
-            runtime.block_on(parked::retry(&settings.postgres))?.show(output)
+        Command::Outbox(Outbox::RetryParked(asked)) => {
+            runtime.block_on(parked::retry(&settings.postgres, &asked))?.show(asked.output);
         }
+        Command::Dead(Dead::List(output)) => runtime.block_on(dead::list(&settings.postgres))?.show(output),
+        Command::Dead(Dead::Show { id, output }) => runtime.block_on(dead::show(&settings.postgres, id))?.show(output),
+        Command::Dead(Dead::Replay(asked)) => {
+            let replays = runtime.block_on(dead::replay(settings, &asked))?;
+            replays.show(asked.output);
+            return Ok(replays.exit_code());
+        }
+        Command::Audit(Audit::List(output)) => runtime.block_on(audited::list(&settings.postgres))?.show(output),
         Command::Health(asked) => runtime.block_on(health::health(settings, asked.url))?,
         Command::Dev(_) => unreachable!("runs without these settings"),
     }

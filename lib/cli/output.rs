@@ -3,6 +3,8 @@
 use std::io::IsTerminal;
 
 use serde::Serialize;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// A longer cell only shifts its own line.
 const WIDEST: usize = 60;
@@ -43,6 +45,11 @@ impl Table {
 
 pub fn bold(text: &str) -> String {
     if std::io::stdout().is_terminal() { format!("\x1b[1m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// A moment, to the second.
+pub fn shown(at: OffsetDateTime) -> String {
+    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
 }
 
 pub fn json<T: Serialize>(value: &T) {

@@ -1,13 +1,15 @@
 //! `payfleet outbox parked` and `payfleet outbox retry-parked`: the events that Kafka refused, for the person they wait for.
 //!
-//! If it dies here: asking for a retry is one statement, and may be asked again.
+//! If it dies here: asking for a retry is one commit with its audit row, and may be asked again.
 
 use serde::Serialize;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use serde_json::json;
+use sqlx::Connection;
 
-use super::arguments::Output;
-use super::output::{self, Table};
+use super::arguments::{Output, RetryParked};
+use super::audited;
+use super::output::{self, Table, shown};
+use crate::audit::{self, Act};
 use crate::outbox::parked::{self, Parked};
 use crate::postgres::Settings;
 
@@ -64,21 +66,28 @@ impl List {
     }
 }
 
-/// To the second.
-fn shown(at: OffsetDateTime) -> String {
-    at.replace_nanosecond(0).unwrap_or(at).format(&Rfc3339).unwrap_or_default()
-}
-
-/// What is to be sent again.
+/// What is to be sent again from now on. What was to be already is not in it.
 #[derive(Debug, Serialize)]
 pub struct Retried {
     pub rows: u64,
 }
 
-/// The owners of the lanes send them, as soon as they look.
-pub async fn retry(settings: &Settings) -> Result<Retried, Error> {
+/// The owners of the lanes send them, as soon as they look. What nothing came of leaves no audit row.
+pub async fn retry(settings: &Settings, asked: &RetryParked) -> Result<Retried, Error> {
     let mut connection = settings.connect(APPLICATION).await?;
-    Ok(Retried { rows: parked::retry_all(&mut connection).await? })
+    let mut commit = connection.begin().await?;
+    let rows = parked::retry_of(&mut *commit, asked.aggregate, asked.topic.as_deref()).await?;
+    if rows == 0 {
+        return Ok(Retried { rows });
+    }
+    let subject = asked.aggregate.map_or_else(|| "every aggregate".to_owned(), |aggregate| aggregate.to_string());
+    let actor = audited::actor(&asked.word);
+    let details = json!({ "topic": asked.topic, "rows": rows });
+    let reason = &asked.word.reason;
+    let act = Act { actor: &actor, act: "parked.retry", subject: &subject, reason, details };
+    audit::record(&mut commit, &act).await?;
+    commit.commit().await?;
+    Ok(Retried { rows })
 }
 
 impl Retried {

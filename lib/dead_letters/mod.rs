@@ -3,8 +3,15 @@
 //! The row and its outbox record are one commit, and only after it the consumer passes the record's offset. A payment whose
 //! command died here is not forgotten: its `due_at` stands.
 //!
+//! ```text
+//! buried ──a person replays it──▶ begun ──acknowledged by its old topic──▶ replayed, for good
+//!                                   └── died in between: replayed by whoever asks next
+//! ```
 //! If it dies here: before the commit the record is delivered again and buried then; after it, the second burial of the same
 //! record does nothing.
+
+pub mod letter;
+pub mod replay;
 
 use std::time::Duration;
 
@@ -16,7 +23,7 @@ use uuid::Uuid;
 
 use crate::domain::event::{self, DeadRecord};
 use crate::domain::lane::lane_of;
-use crate::kafka::consumer::{Graveyard, Record};
+use crate::kafka::consumer::{Death, Graveyard, Record};
 use crate::outbox::doorbell::Doorbell;
 use crate::postgres;
 
@@ -36,12 +43,22 @@ impl DeadLetters {
         Self { pool, limit: postgres.statement_limit(), doorbell }
     }
 
-    async fn insert(&self, record: &Record, reason: &str) -> Result<Burial, sqlx::Error> {
+    async fn insert(&self, death: Death<'_>) -> Result<Burial, sqlx::Error> {
+        let Death { record, reason, group, attempts } = death;
         let id = Uuid::now_v7();
         let topic: &str = &record.topic;
         let (partition, offset) = (record.partition, record.offset);
-        let told =
-            DeadRecord { dead_letter_id: id, topic: topic.to_owned(), partition, offset, reason: printable(reason) };
+        let told = DeadRecord {
+            dead_letter_id: id,
+            topic: topic.to_owned(),
+            partition,
+            offset,
+            reason: printable(reason),
+            consumer: group.to_owned(),
+            attempts,
+        };
+        let (names, values): (Vec<String>, Vec<Vec<u8>>) =
+            record.headers.iter().map(|(name, value)| (name.clone(), value.to_vec())).unzip();
         let payload = event::to_payload(&told);
         let inserted = sqlx::query_file!(
             "lib/dead_letters/sql/bury.sql",
@@ -60,6 +77,10 @@ impl DeadLetters {
             event::kind::DEAD,
             record.traceparent(),
             payload,
+            group,
+            attempts,
+            &names,
+            &values,
         )
         .execute(&self.pool)
         .await?;
@@ -75,10 +96,10 @@ enum Burial {
 
 #[async_trait]
 impl Graveyard for DeadLetters {
-    async fn bury(&self, record: &Record, reason: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        if postgres::within(self.limit, self.insert(record, reason)).await? == Burial::First {
+    async fn bury(&self, death: Death<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        if postgres::within(self.limit, self.insert(death)).await? == Burial::First {
             self.doorbell.ring();
-            metrics::counter!("payfleet_dead_letters_total", "topic" => record.topic.to_string()).increment(1);
+            metrics::counter!("payfleet_dead_letters_total", "topic" => death.record.topic.to_string()).increment(1);
         }
         Ok(())
     }

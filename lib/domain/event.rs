@@ -124,6 +124,11 @@ pub struct DeadRecord {
     pub partition: i32,
     pub offset: i64,
     pub reason: String,
+    /// The group that could not handle it, and how often it tried. Absent from records of earlier versions.
+    #[serde(default)]
+    pub consumer: String,
+    #[serde(default)]
+    pub attempts: i32,
 }
 
 /// A payload as JSON bytes. These types always serialise: they hold strings and numbers only.

@@ -40,6 +40,7 @@ use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::service::shutdown::vital;
 pub use callbacks::BadKey;
 use callbacks::Signers;
 use house::{House, Shared};
@@ -109,7 +110,7 @@ impl GatewaySim {
         let house = self.house;
         let _gone = house.gone.clone().drop_guard();
         house.resume();
-        house.tasks.spawn(house.clone().keep_agenda());
+        house.tasks.spawn(vital("agenda", house.clone().keep_agenda()));
         tracing::info!(address = %self.address, "the simulated gateways are open");
         let served = tokio::select! {
             () = server::serve(self.listener, &house, &stop) => Ok(()),

@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::outbox::doorbell::CHANNEL;
 use crate::postgres::{self, Settings};
+use crate::service::retry::policy;
 use crate::service::shutdown::vital;
 use crate::transactions::resource::{self, Resource};
 
@@ -25,7 +26,6 @@ const POLL: Duration = Duration::from_secs(1);
 const QUIET: Duration = Duration::from_millis(2);
 /// For a look: rows by their keys.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
-const RECONNECT: Duration = Duration::from_millis(500);
 /// Payments per statement.
 const PAGE: usize = 1_000;
 
@@ -143,7 +143,7 @@ impl Waiting {
             if let Err(error) = self.listen_once(&settings, &stop).await {
                 tracing::warn!(%error, "the doorbell is not heard; waiting clients are told by the poll");
             }
-            stop.run_until_cancelled(tokio::time::sleep(RECONNECT)).await;
+            stop.run_until_cancelled(tokio::time::sleep(policy::LISTENING.first())).await;
         }
     }
 

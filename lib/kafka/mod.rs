@@ -1,5 +1,6 @@
 //! The edge to Kafka: topics, producer, consumer, the embedded broker.
 
+pub mod again;
 pub mod consumer;
 pub mod embedded;
 mod keyed;
@@ -7,5 +8,6 @@ mod offsets;
 pub mod producer;
 mod settings;
 pub mod topics;
+pub mod watch;
 
 pub use settings::{Compression, Settings};

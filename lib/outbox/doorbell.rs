@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 
 use super::ticks;
 use crate::postgres::{self, Settings};
+use crate::service::retry::policy;
 use crate::service::shutdown::vital;
 
 /// What to LISTEN on. The notification carries nothing: whoever hears it looks for itself.
@@ -28,9 +29,6 @@ const QUIET: Duration = Duration::from_millis(1);
 
 /// How long a ring may take; then its connection is given up.
 const PATIENCE: Duration = Duration::from_secs(3);
-
-/// How long to wait before connecting again.
-const RECONNECT: Duration = Duration::from_millis(200);
 
 /// A cheap handle; all clones ring the same bell.
 #[derive(Clone, Debug)]
@@ -82,7 +80,7 @@ impl Ringer {
                 metrics::counter!("payfleet_outbox_rings_lost_total").increment(1);
                 self.connection = None;
                 tokio::select! {
-                    () = tokio::time::sleep(RECONNECT) => {}
+                    () = tokio::time::sleep(policy::LISTENING.first()) => {}
                     () = stop.cancelled() => break,
                 }
                 rung.notify_one();

@@ -272,5 +272,22 @@ pub async fn retry(pool: &PgPool, pair: &Pair) -> Result<u64, sqlx::Error> {
 
 /// For operators: has everything that is parked sent again.
 pub async fn retry_all(database: impl PgExecutor<'_>) -> Result<u64, sqlx::Error> {
-    Ok(sqlx::query!("UPDATE parked SET retry_at = clock_timestamp()").execute(database).await?.rows_affected())
+    retry_of(database, None, None).await
+}
+
+/// For operators: has what is parked of this aggregate and for this topic, as far as they are given, sent again. Gives the number of rows
+/// that were not to be already; asked twice, the second time changes nothing.
+pub async fn retry_of(
+    database: impl PgExecutor<'_>,
+    aggregate: Option<Uuid>,
+    topic: Option<&str>,
+) -> Result<u64, sqlx::Error> {
+    let asked = sqlx::query!(
+        "UPDATE parked SET retry_at = clock_timestamp()
+         WHERE ($1::uuid IS NULL OR aggregate = $1) AND ($2::text IS NULL OR topic = $2)
+           AND (retry_at IS NULL OR retry_at > clock_timestamp())",
+        aggregate,
+        topic
+    );
+    Ok(asked.execute(database).await?.rows_affected())
 }

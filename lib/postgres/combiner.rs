@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
 
 use super::{Settings, is_connection_error, is_read_only, is_transient, silent, within};
-use crate::service::retry::Waits;
+use crate::service::retry::{Waits, policy};
 use crate::service::shutdown::vital;
 
 /// A statement that serves many requests at once.
@@ -120,7 +120,7 @@ pub struct Layout {
 
 impl Default for Layout {
     fn default() -> Self {
-        Self { connections: 2, batch: usize::MAX, queue: 4_096, patience: Duration::from_secs(5) }
+        Self { connections: 2, batch: usize::MAX, queue: 4_096, patience: policy::STATEMENT.limit() }
     }
 }
 
@@ -156,7 +156,7 @@ impl<B: Batch> Combiner<B> {
 
     /// For a request that its statement passes over while another session has what it needs.
     pub fn turns(&self) -> Turns {
-        Turns { waits: Waits::new(Turns::FIRST, Turns::LONGEST), give_up: Instant::now() + self.patience }
+        Turns { waits: policy::LOCKED.waits(), give_up: Instant::now() + self.patience }
     }
 
     /// Waits for the commit. Dropping the future does not take the request back.
@@ -183,9 +183,6 @@ pub struct Turns {
 }
 
 impl Turns {
-    const FIRST: Duration = Duration::from_millis(2);
-    const LONGEST: Duration = Duration::from_millis(100);
-
     /// Waits for the next turn. [`Refused::Unavailable`]: it was locked all the time, and nothing was committed.
     pub async fn wait(&mut self) -> Result<(), Refused> {
         if Instant::now() >= self.give_up {
@@ -263,7 +260,7 @@ impl<B: Batch> Worker<B> {
 
     /// Runs the batch until each job has its answer.
     async fn settle(&mut self, mut jobs: Vec<Job<B>>) {
-        let mut pause = Duration::from_millis(20);
+        let mut waits = policy::STATEMENT.waits();
         loop {
             let outcome = self.attempt(&mut jobs).await;
             jobs.retain(Job::is_open);
@@ -288,8 +285,7 @@ impl<B: Batch> Worker<B> {
                 }
                 Err(None) => {}
             }
-            attended(&mut jobs, Stage::Before, tokio::time::sleep(pause)).await;
-            pause = (pause * 2).min(Duration::from_millis(500));
+            attended(&mut jobs, Stage::Before, tokio::time::sleep(waits.next_wait())).await;
         }
     }
 

@@ -12,6 +12,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection};
 
 use crate::service::config::without_password;
+use crate::service::retry::policy;
 
 /// The schema that this program expects.
 pub static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("./migrations");
@@ -143,7 +144,7 @@ async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error
 
 /// The connection leads to a server that takes no writes, such as a standby; the statement did nothing.
 pub fn is_read_only(error: &sqlx::Error) -> bool {
-    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| code == "25006")
+    error.as_database_error().and_then(|database| database.code()).is_some_and(|code| code == policy::READ_ONLY)
 }
 
 /// The connection itself is lost, cannot be made or is of no use; whether the statement took effect is not known, unless
@@ -151,10 +152,8 @@ pub fn is_read_only(error: &sqlx::Error) -> bool {
 pub fn is_connection_error(error: &sqlx::Error) -> bool {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::Tls(_) | sqlx::Error::Protocol(_) | sqlx::Error::WorkerCrashed => true,
-        // 57P01..05: the server ends the session; 08: connection exceptions; 53300: no connection left.
         sqlx::Error::Database(database) => {
-            let of_connection = |code: &str| code.starts_with("08") || code.starts_with("57P") || code == "53300";
-            is_read_only(error) || database.code().is_some_and(|code| of_connection(&code))
+            database.code().is_some_and(|code| policy::is_of(&code, &policy::CONNECTION_LOST))
         }
         _ => false,
     }
@@ -163,8 +162,7 @@ pub fn is_connection_error(error: &sqlx::Error) -> bool {
 /// The statement was rolled back for a reason that lies in the moment: run it again.
 pub fn is_transient(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|database| database.code());
-    // deadlock, serialisation failure, lock not available, statement timeout; 53: no disk, no memory, no connection left
-    code.is_some_and(|code| matches!(code.as_ref(), "40P01" | "40001" | "55P03" | "57014") || code.starts_with("53"))
+    code.is_some_and(|code| policy::is_of(&code, &policy::OF_THE_MOMENT))
 }
 
 /// The name of the violated constraint, for the owning table's module to match on.

@@ -13,6 +13,8 @@ use super::MIGRATIONS;
 pub enum SchemaError {
     #[error("PostgreSQL does not answer: {0}")]
     Unreachable(#[source] sqlx::Error),
+    #[error("PostgreSQL does not let us in ({0}): run `payfleet migrate`, or correct user and password")]
+    NotLetIn(#[source] sqlx::Error),
     #[error("PostgreSQL takes no writes: it is a standby, or was set to read only")]
     ReadOnly,
     #[error("the database has no schema yet: run `payfleet migrate`")]
@@ -25,17 +27,23 @@ pub enum SchemaError {
     Different(i64),
 }
 
+impl From<sqlx::Error> for SchemaError {
+    fn from(error: sqlx::Error) -> Self {
+        match error.as_database_error().and_then(|database| database.code()).as_deref() {
+            // undefined_table, invalid_catalog_name; and insufficient_privilege: made, but `payfleet migrate` has not finished.
+            Some("42P01" | "3D000" | "42501") => Self::Absent,
+            // invalid_authorization_specification, invalid_password: before the first migration there is no such user.
+            Some("28000" | "28P01") => Self::NotLetIn(error),
+            _ => Self::Unreachable(error),
+        }
+    }
+}
+
 /// Succeeds if the database takes writes and every migration of this program is applied, as this program knows it.
 pub async fn check(database: impl PgExecutor<'_>) -> Result<(), SchemaError> {
     const APPLIED: &str = "SELECT version, checksum, current_setting('transaction_read_only')::boolean
                            FROM _sqlx_migrations WHERE success";
-    let applied: Vec<(i64, Vec<u8>, bool)> = sqlx::query_as(APPLIED).fetch_all(database).await.map_err(|error| {
-        match error.as_database_error().and_then(|database| database.code()).as_deref() {
-            // undefined_table; and insufficient_privilege: made, but `payfleet migrate` has not finished.
-            Some("42P01" | "42501") => SchemaError::Absent,
-            _ => SchemaError::Unreachable(error),
-        }
-    })?;
+    let applied: Vec<(i64, Vec<u8>, bool)> = sqlx::query_as(APPLIED).fetch_all(database).await?;
     if applied.iter().any(|(.., read_only)| *read_only) {
         return Err(SchemaError::ReadOnly);
     }

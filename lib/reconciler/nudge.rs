@@ -1,16 +1,12 @@
 //! Hears that somebody wants a payment looked at now. What it hears only shortens waiting: the timer is the truth.
 
-use std::time::Duration;
-
 use sqlx::postgres::PgListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 use crate::postgres;
+use crate::service::retry::policy;
 use crate::transactions::due::CHANNEL;
-
-/// How long to wait before listening again.
-const RECONNECT: Duration = Duration::from_secs(1);
 
 /// Listens until `stop`.
 pub(super) async fn listen(postgres: &postgres::Settings, nudge: &Notify, stop: &CancellationToken) {
@@ -18,7 +14,7 @@ pub(super) async fn listen(postgres: &postgres::Settings, nudge: &Notify, stop: 
         if let Some(Err(error)) = stop.run_until_cancelled(hear(postgres, nudge)).await {
             tracing::debug!(%error, "the reconciler hears no nudges; it sweeps by its timer");
         }
-        stop.run_until_cancelled(tokio::time::sleep(RECONNECT)).await;
+        stop.run_until_cancelled(tokio::time::sleep(policy::LISTENING.first())).await;
     }
 }
 

@@ -17,7 +17,7 @@ use super::mark::Mark;
 use super::room::Room;
 use super::{BoxError, Settings};
 use crate::postgres::due::{Due, Found, Search};
-use crate::service::retry::Waits;
+use crate::service::retry::policy;
 
 /// Pages of one pass at most; what is left waits for the next.
 const PAGES: usize = 1_000;
@@ -56,7 +56,7 @@ struct Sweep<'a, D> {
 
 impl<D: Duty> Sweep<'_, D> {
     async fn run(mut self, nudge: &Notify, stop: &CancellationToken) {
-        let mut waits = Waits::for_infrastructure();
+        let mut waits = policy::SWEEP.waits();
         while !stop.is_cancelled() {
             let wait = match self.pass(stop).await {
                 Ok(()) => {

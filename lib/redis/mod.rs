@@ -27,6 +27,7 @@ pub use claim::{Claim, ClaimName, Claimed, Token};
 pub use local_limit::LocalLimit;
 pub use rate_limit::{Limit, Quota};
 
+use crate::service::health::Missing;
 use crate::service::secret::Secret;
 use crate::service::shutdown::vital;
 
@@ -109,7 +110,7 @@ impl Redis {
     }
 
     /// Asks once a second whether it is there, so that it is found again without a request having to try.
-    pub fn watch(&self, tracker: &TaskTracker, stop: CancellationToken) {
+    pub fn watch(&self, tracker: &TaskTracker, missing: Missing, stop: CancellationToken) {
         let redis = self.clone();
         let watching = async move {
             let mut tick = tokio::time::interval(Duration::from_secs(1));
@@ -118,6 +119,7 @@ impl Redis {
             while stop.run_until_cancelled(tick.tick()).await.is_some() {
                 let answer = redis.ping().await;
                 metrics::gauge!("payfleet_redis_up").set(if answer.is_ok() { 1.0 } else { 0.0 });
+                missing.tell("Redis", answer.as_ref().err().map(ToString::to_string));
                 match (&answer, was_up) {
                     (Ok(()), Some(false)) => tracing::info!("Redis is back"),
                     (Err(error), Some(true) | None) => tracing::warn!(%error, "Redis is away: working without it"),

@@ -10,9 +10,7 @@ use tokio::sync::Notify;
 
 use crate::outbox::{doorbell, lanes};
 use crate::postgres;
-
-/// How long to wait before listening again.
-const RECONNECT: Duration = Duration::from_millis(500);
+use crate::service::retry::policy;
 
 /// After so long without a sound it is asked whether the server is still there …
 const SILENCE: Duration = Duration::from_secs(5);
@@ -35,7 +33,7 @@ impl Ear {
             if let Err(error) = self.hear(&postgres).await {
                 tracing::debug!(%error, "the relay does not hear the doorbell; it polls");
             }
-            tokio::time::sleep(RECONNECT).await;
+            tokio::time::sleep(policy::LISTENING.first()).await;
         }
     }
 

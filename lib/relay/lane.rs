@@ -29,7 +29,7 @@ use crate::outbox::position::Position;
 use crate::outbox::snapshot::Snapshot;
 use crate::outbox::ticks::{self, Tick};
 use crate::service::planted::{self, Bug};
-use crate::service::retry::Waits;
+use crate::service::retry::{Waits, policy};
 
 /// A cursor older than this may have a backlog before it that is better read in slices.
 const FRESH: Duration = Duration::from_secs(1);
@@ -117,7 +117,7 @@ impl Lane {
             reads_first: false,
             parkings: Vec::new(),
             unstored_rows: 0,
-            waits: Waits::for_infrastructure(),
+            waits: policy::DELIVERY.waits(),
             leaving_since: None,
             queued: 0,
             behind_since: None,

@@ -34,7 +34,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use crate::outbox::history::Foreign;
-use crate::service::retry::Waits;
+use crate::service::retry::{Waits, policy};
 use crate::{kafka, postgres};
 
 pub use record::SOURCE;
@@ -77,7 +77,7 @@ async fn live(
     ear: &ear::Ear,
     stop: &CancellationToken,
 ) -> Result<(), Error> {
-    let mut waits = Waits::for_infrastructure();
+    let mut waits = policy::SESSION.waits();
     loop {
         match one_session(settings, postgres, kafka, ear, stop, &mut waits).await {
             Ok(()) => return Ok(()),

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use rdkafka::types::RDKafkaErrorCode as Code;
 
+use crate::service::retry::policy;
+
 /// A topic that is missing or closed to us may be put right by somebody; parked records find out by themselves.
-pub const TOPIC_RETRY: Duration = Duration::from_secs(60);
+pub const TOPIC_RETRY: Duration = policy::TOPIC.first();
 
 /// Why a lane cannot go on as it did, and how many rows that concerns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

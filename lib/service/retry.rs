@@ -2,6 +2,8 @@
 //!
 //! The only place that knows the `backoff` crate; the tests below are the contract that a successor must keep.
 
+pub mod policy;
+
 use std::time::Duration;
 
 use backoff::SystemClock;
@@ -23,11 +25,6 @@ impl Waits {
             .with_max_elapsed_time(None)
             .build();
         Self(waits)
-    }
-
-    /// For a server that is away: 50 ms to 5 s.
-    pub fn for_infrastructure() -> Self {
-        Self::new(Duration::from_millis(50), Duration::from_secs(5))
     }
 
     /// How long to wait this time.

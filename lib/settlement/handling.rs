@@ -4,6 +4,7 @@
 use super::Error;
 use crate::kafka::consumer::HandleError;
 use crate::postgres::combiner::Refused;
+use crate::service::retry::policy;
 
 impl Error {
     /// The same record would fail in the same way for ever: what it names does not exist, the account that it pays to cannot be opened, or
@@ -28,10 +29,9 @@ impl Error {
     }
 }
 
-/// SQLSTATE classes 22 (data exception) and 23 (integrity constraint violation).
 fn breaks_a_rule(error: &sqlx::Error) -> bool {
     let code = error.as_database_error().and_then(|database| database.code());
-    code.is_some_and(|code| code.starts_with("22") || code.starts_with("23"))
+    code.is_some_and(|code| policy::is_of(&code, &policy::BREAKS_A_RULE))
 }
 
 impl From<Error> for HandleError {

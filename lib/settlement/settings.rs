@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::domain::decide::Policy;
 use crate::domain::ids::Kind;
 use crate::gateway::Gateway;
+use crate::service::retry::policy;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -30,15 +31,15 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let hourly = " 1h".repeat(23);
+        let millis = |wait: Duration| wait.as_millis() as u64;
         Self {
             connections: 2,
             margin_ms: 2_000,
-            schedule: format!("5s 15s 1m 3m 10m 1h{hourly}"),
+            schedule: policy::UNKNOWN.listed().to_owned(),
             schedules: BTreeMap::new(),
             settle_window_ms: 60_000,
-            retry_first_ms: 15_000,
-            retry_longest_ms: 600_000,
+            retry_first_ms: millis(policy::NOT_SENT.first()),
+            retry_longest_ms: millis(policy::NOT_SENT.longest()),
         }
     }
 }

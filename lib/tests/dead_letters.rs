@@ -1,5 +1,7 @@
 //! Guarantees of dead letters: a record that can never be handled is kept with its reason, told about once, and holds nobody up.
 
+mod replay;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,7 +13,7 @@ use payfleet::domain::ids::Kind;
 use payfleet::domain::lane::lane_of;
 use payfleet::domain::money::Money;
 use payfleet::domain::outcome::Outcome;
-use payfleet::kafka::consumer::{Graveyard, HandleError, Handler, Record, Room};
+use payfleet::kafka::consumer::{Death, Graveyard, HandleError, Handler, Record, Room};
 use payfleet::outbox::doorbell::Doorbell;
 use payfleet::postgres::Settings;
 use payfleet::worker;
@@ -47,6 +49,10 @@ fn record(offset: i64, payload: &'static [u8]) -> Record {
     }
 }
 
+fn dead<'a>(record: &'a Record, reason: &'a str) -> Death<'a> {
+    Death { record, reason, group: "payfleet.worker.bank", attempts: 1 }
+}
+
 async fn count(pool: &PgPool, sql: &'static str) -> i64 {
     sqlx::query_scalar(sql).fetch_one(pool).await.unwrap()
 }
@@ -59,8 +65,8 @@ async fn a_record_buried_many_times_is_one_letter_and_told_about_once() {
     let database = Database::new().await;
     let graveyard = graveyard(&database);
     let record = record(7, b"{");
-    futures_util::future::join_all((0..8).map(|_| graveyard.bury(&record, "nonsense"))).await;
-    graveyard.bury(&record, "another reason").await.unwrap();
+    futures_util::future::join_all((0..8).map(|_| graveyard.bury(dead(&record, "nonsense")))).await;
+    graveyard.bury(dead(&record, "another reason")).await.unwrap();
     assert_eq!((count(&database.owner, LETTERS).await, count(&database.owner, TOLD).await), (1, 1));
 
     let (lane, seq, aggregate, payload): (i16, i64, Uuid, Vec<u8>) =
@@ -80,7 +86,7 @@ async fn another_record_in_the_place_of_a_dead_one_is_another_letter() {
     let database = Database::new().await;
     let graveyard = graveyard(&database);
     for payload in [b"{", b"}"] {
-        graveyard.bury(&record(7, payload), "the topic was made anew").await.unwrap();
+        graveyard.bury(dead(&record(7, payload), "the topic was made anew")).await.unwrap();
     }
     assert_eq!(count(&database.owner, LETTERS).await, 2);
 }
@@ -91,12 +97,12 @@ async fn a_burial_does_not_wait_for_ever_for_a_server_that_has_vanished_without_
     let settings = Settings { pool: 1, statement_ms: 500, ..road.settings(&database) };
     let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
     let graveyard = DeadLetters::new(settings.lazy_pool("test").unwrap(), &settings, doorbell);
-    graveyard.bury(&record(7, b"{"), "nonsense").await.unwrap();
+    graveyard.bury(dead(&record(7, b"{"), "nonsense")).await.unwrap();
     road.fall_silent();
     // The first may find its connection gone already; whatever it finds, it is found in time.
-    tokio::time::timeout(LIMIT, graveyard.bury(&record(8, b"{"), "nonsense")).await.unwrap().ok();
+    tokio::time::timeout(LIMIT, graveyard.bury(dead(&record(8, b"{"), "nonsense"))).await.unwrap().ok();
     eventually("a burial over a connection that speaks", LIMIT, async || {
-        graveyard.bury(&record(8, b"{"), "nonsense").await.ok()
+        graveyard.bury(dead(&record(8, b"{"), "nonsense")).await.ok()
     })
     .await;
     assert_eq!(count(&database.owner, LETTERS).await, 2);
@@ -110,10 +116,10 @@ struct AwayAtFirst {
 
 #[async_trait]
 impl Graveyard for AwayAtFirst {
-    async fn bury(&self, record: &Record, reason: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+    async fn bury(&self, death: Death<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
         match self.tries.fetch_add(1, Ordering::SeqCst) {
             0 | 1 => Err("the database is away".into()),
-            _ => self.behind.bury(record, reason).await,
+            _ => self.behind.bury(death).await,
         }
     }
 }
@@ -135,6 +141,9 @@ async fn an_offset_passes_a_dead_record_only_when_it_is_buried() {
     let running = Running::with_graveyard(topic.member(), FirstIsDead, Arc::new(away));
     eventually("the partition to move on", LIMIT, async || topic.is_committed_to(3).await.then_some(())).await;
     assert_eq!((tries.load(Ordering::SeqCst), count(&database.owner, LETTERS).await), (3, 1));
+    let origin: (Option<String>, i32) =
+        sqlx::query_as("SELECT consumer, attempts FROM dead_letters").fetch_one(&database.owner).await.unwrap();
+    assert_eq!(origin, (Some(topic.group.clone()), 3));
     running.stop().await.unwrap();
 }
 

@@ -23,7 +23,7 @@ use crate::gateway::breaker::Pass;
 use crate::gateway::{Deadline, Gateway, Payment};
 use crate::kafka::consumer::Room;
 use crate::service::failpoint::{self, Window};
-use crate::service::retry::Waits;
+use crate::service::retry::policy;
 use crate::settlement::{Committed, Error, Settlement};
 
 /// How often a command that missed is looked at again before it goes back to its topic.
@@ -140,7 +140,7 @@ impl Attempts {
     ) -> Result<(), Error> {
         let id = known.0.id;
         let mut known = Some(known);
-        let mut waits = Waits::for_infrastructure();
+        let mut waits = policy::ANSWER.waits();
         loop {
             match self.settlement.learn(id, news.attempt, news.source, news.outcome, known.take()).await {
                 Err(error) if !error.is_lasting() => {

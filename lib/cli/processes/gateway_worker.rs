@@ -30,6 +30,7 @@ pub async fn gateway_worker(shell: &mut Shell) -> Result<(), Error> {
     let (gateways, sealer) = edges(&shell.settings)?;
     shell.serve_admin(Some(&pool)).await?;
     shell.announce();
+    shell.watch_kafka(gateways.iter().map(|gateway| gateway.name()).collect::<Vec<_>>());
     shell.schema().await?;
     start_gateway_worker(shell, pool, gateways, sealer).await
 }

@@ -49,7 +49,7 @@ pub async fn start_ingress(
     let routing = Routing::start(pool.clone(), &gateways, &life.tasks, life.stop.clone());
     life.stop.run_until_cancelled(routing.loaded()).await.ok_or(Error::Stopped)?;
     let redis = Redis::new(&settings.redis)?;
-    redis.watch(&life.tasks, life.stop.clone());
+    redis.watch(&life.tasks, shell.missing.clone(), life.stop.clone());
     let clock = routing.clock();
     let storing = Combiner::start(Storing, &settings.postgres, Layout::default(), &life.tasks);
     let receiver = Receiver::new(

@@ -1,6 +1,7 @@
 //! The relay: outbox rows into Kafka.
 
 use super::{Error, Need, Process, Shell};
+use crate::cli::routes::GATEWAYS;
 
 pub const RELAY: Process = Process { name: "relay", admin_port: 15003, needs: &[Need::Postgres] };
 
@@ -9,6 +10,7 @@ pub async fn relay(shell: &mut Shell) -> Result<(), Error> {
     let pool = shell.settings.postgres.lazy_pool(RELAY.name)?;
     shell.serve_admin(Some(&pool)).await?;
     shell.announce();
+    shell.watch_kafka(GATEWAYS);
     shell.schema().await?;
     start_relay(shell);
     Ok(())

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use futures_util::future::BoxFuture;
 use sqlx::Connection;
 use sqlx::postgres::PgPool;
@@ -14,14 +14,12 @@ use super::{Error, Process};
 use crate::cli::settings::Settings;
 use crate::postgres::schema::{self, SchemaError};
 use crate::postgres::silent;
-use crate::service::health::{self, NotReady, Readiness};
+use crate::service::health::{self, Missing, NotReady, Readiness};
 use crate::service::http;
 use crate::service::instance::{Announced, Instance};
-use crate::service::shutdown::Lifetime;
+use crate::service::retry::policy;
+use crate::service::shutdown::{Lifetime, vital};
 use crate::service::telemetry::metrics::Metrics;
-
-/// Between two looks at a store that is not there yet.
-const STORE_POLL: Duration = Duration::from_millis(500);
 
 /// Probes and scrapers.
 const ADMIN_CONNECTIONS: usize = 64;
@@ -30,6 +28,10 @@ pub struct Shell {
     pub process: Process,
     pub settings: Settings,
     pub life: Lifetime,
+    /// What it goes on without for now.
+    pub missing: Missing,
+    /// Why it has not begun yet, for whoever asks whether it is ready.
+    waiting: Arc<ArcSwapOption<String>>,
     metrics: Metrics,
     ports: BTreeMap<String, u16>,
     announced: Option<Announced>,
@@ -38,7 +40,9 @@ pub struct Shell {
 
 impl Shell {
     pub(super) fn new(process: Process, settings: Settings, life: Lifetime, metrics: Metrics) -> Self {
-        Self { process, settings, life, metrics, ports: BTreeMap::new(), announced: None, finally: Vec::new() }
+        let (missing, ports, finally) = (Missing::default(), BTreeMap::new(), Vec::new());
+        let waiting = Arc::default();
+        Self { process, settings, life, missing, waiting, metrics, ports, announced: None, finally }
     }
 
     /// Opens a port and remembers it under `purpose`. `setting` is the variable that chooses it.
@@ -78,7 +82,12 @@ impl Shell {
         let listen = if chosen.is_empty() { usual } else { chosen };
         let listener = self.open("admin", &listen, "PAYFLEET_PROCESS__ADMIN_LISTEN").await?;
         let stop = self.life.stop.clone();
-        let routes = health::routes(self.metrics.clone(), readiness(pool.cloned()), stop.clone());
+        let routes = health::routes(
+            self.metrics.clone(),
+            readiness(pool.cloned(), Arc::clone(&self.waiting)),
+            self.missing.clone(),
+            stop.clone(),
+        );
         self.life.spawn("admin port", async move {
             let limits = http::Limits { connections: ADMIN_CONNECTIONS, ..http::Limits::default() };
             http::serve(listener, routes, "admin", limits, stop).await;
@@ -107,16 +116,28 @@ impl Shell {
     pub async fn schema(&self) -> Result<(), Error> {
         let mut said = String::new();
         loop {
-            let looking = self.life.stop.run_until_cancelled(self.look_at_schema());
-            let Err(reason) = looking.await.ok_or(Error::Stopped)? else { return Ok(()) };
+            let looked = self.life.stop.run_until_cancelled(self.look_at_schema()).await.ok_or(Error::Stopped)?;
+            let Err(reason) = looked else {
+                self.waiting.store(None);
+                return Ok(());
+            };
             let reason = reason.to_string();
+            self.waiting.store(Some(Arc::new(reason.clone())));
             if said != reason {
                 tracing::warn!(reason, "waiting");
                 said = reason;
             }
-            let pause = self.life.stop.run_until_cancelled(tokio::time::sleep(STORE_POLL));
+            let pause = self.life.stop.run_until_cancelled(tokio::time::sleep(policy::STORE.first()));
             pause.await.ok_or(Error::Stopped)?;
         }
+    }
+
+    /// Looks after the brokers from now on: says in the log and beside `ready` when they are away or lack a topic.
+    pub fn watch_kafka(&self, gateways: impl IntoIterator<Item = &'static str>) {
+        let (kafka, stop) = (self.settings.kafka.clone(), self.life.stop.clone());
+        let topics = crate::kafka::topics::declared(gateways);
+        let watching = crate::kafka::watch::watch(kafka, topics, self.missing.clone(), stop);
+        self.life.tasks.spawn(vital("kafka", watching));
     }
 
     /// On a connection of its own: a pool would hide why there is none.
@@ -133,10 +154,13 @@ impl Shell {
     }
 }
 
-fn readiness(pool: Option<PgPool>) -> Readiness {
+fn readiness(pool: Option<PgPool>, waiting: Arc<ArcSwapOption<String>>) -> Readiness {
     Arc::new(move || {
-        let pool = pool.clone();
+        let (pool, waiting) = (pool.clone(), waiting.load_full());
         Box::pin(async move {
+            if let Some(reason) = waiting {
+                return Err(NotReady(String::clone(&reason)));
+            }
             match &pool {
                 Some(pool) => schema::check(pool).await.map_err(|error| NotReady(error.to_string())),
                 None => Ok(()),

@@ -144,9 +144,9 @@ impl Assignment {
         self.panicked
     }
 
-    /// Nothing is in flight of any partition that is ours.
+    /// Nothing is in flight, not even of partitions that were given up.
     pub(super) fn is_idle(&self) -> bool {
-        self.partitions.iter().all(|owned| owned.records == 0)
+        self.records == 0
     }
 
     /// Nothing is in flight, and nothing waits to be committed.
@@ -289,7 +289,9 @@ impl Assignment {
         self.partitions.iter().filter(|owned| is_gone(owned)).for_each(|owned| owned.feed.cancel());
         // Lost partitions may be another's already: no waiting, and no commit.
         if !consumer.assignment_lost() {
-            let until = Instant::now() + Duration::from_millis(self.settings.revoke_ms);
+            // Who is leaving has waited for them already.
+            let keeps = if self.stop.is_cancelled() { 0 } else { self.settings.revoke_ms };
+            let until = Instant::now() + Duration::from_millis(keeps);
             while self.partitions.iter().any(|owned| is_gone(owned) && owned.records > 0) {
                 let left = until.saturating_duration_since(Instant::now());
                 let Ok(finished) = self.finished.recv_timeout(left) else { break };

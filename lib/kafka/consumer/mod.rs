@@ -85,11 +85,23 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, record: &Record, room: &mut Room<'_>) -> impl Future<Output = Result<(), HandleError>> + Send;
 }
 
+/// A record that can never be handled, and how that was found out.
+#[derive(Clone, Copy, Debug)]
+pub struct Death<'a> {
+    pub record: &'a Record,
+    /// For a person.
+    pub reason: &'a str,
+    /// The group that consumed it.
+    pub group: &'a str,
+    /// How often it was handled here until it was given up; more than once where something else was in the way at first.
+    pub attempts: i32,
+}
+
 /// Where records go that can never be handled.
 #[async_trait]
 pub trait Graveyard: Send + Sync + 'static {
     /// Keeps the record with its reason. Durable when it returns; a second time for the same record is a no-op.
-    async fn bury(&self, record: &Record, reason: &str) -> Result<(), BoxError>;
+    async fn bury(&self, death: Death<'_>) -> Result<(), BoxError>;
 }
 
 #[derive(Debug, thiserror::Error)]

@@ -79,7 +79,9 @@ struct Poll<'a, H> {
 
 impl<H: Handler> Poll<'_, H> {
     fn until_told(&self, signals: &Signals) -> Result<(), Error> {
+        let settings = &self.member.settings;
         let mut leave_by: Option<Instant> = None;
+        let mut handed_over = false;
         let mut wait = AT_REST;
         loop {
             self.fetch(wait)?;
@@ -88,7 +90,7 @@ impl<H: Handler> Poll<'_, H> {
             }
             let mut assignment = self.consumer.context().assignment();
             if leave_by.is_none() && signals.stop.is_cancelled() {
-                leave_by = Some(Instant::now() + Duration::from_millis(self.member.settings.drain_ms));
+                leave_by = Some(Instant::now() + Duration::from_millis(settings.drain_ms));
             }
             assignment.collect();
             assignment.regulate(self.consumer);
@@ -101,6 +103,13 @@ impl<H: Handler> Poll<'_, H> {
                 return Ok(());
             }
             wait = if assignment.is_at_rest() { AT_REST } else { BUSY };
+            let keeping = Duration::from_millis(settings.drain_ms.saturating_sub(settings.hand_over_ms));
+            if !handed_over && leave_by.is_some_and(|by| Instant::now() + keeping >= by) {
+                // What is still in hand here, the next owner gets too: it finds out what was done.
+                drop(assignment);
+                self.consumer.unsubscribe();
+                handed_over = true;
+            }
         }
     }
 

@@ -28,9 +28,14 @@ pub struct Settings {
     /// On a rebalance: how long partitions are kept for the records that are being handled, so that the next owner need not
     /// repeat them.
     pub revoke_ms: u64,
+    /// On shutdown likewise; then others get the partitions, and the records that are still being handled a second time.
+    pub hand_over_ms: u64,
     /// On shutdown: how long the records that are being handled may take.
     pub drain_ms: u64,
 }
+
+/// The longest time between two heartbeats.
+const HEARTBEAT_MS: u64 = 500;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -44,6 +49,7 @@ impl Default for Settings {
             commit_ms: 100,
             commit_records: 1_000,
             revoke_ms: 2_000,
+            hand_over_ms: 1_000,
             drain_ms: 15_000,
         }
     }
@@ -59,7 +65,8 @@ impl Settings {
     ///
     /// The classic group protocol, not KIP-848: it is the one that Kafka 3.9 under ZooKeeper and the embedded broker know too.
     pub(super) fn configure(&self, client: &mut ClientConfig, group: &str) {
-        let heartbeat_ms = (self.session_timeout_ms / 3).max(1).to_string();
+        // Members learn of a rebalance by their next heartbeat: the partitions of one that has left wait for it.
+        let heartbeat_ms = (self.session_timeout_ms / 3).clamp(1, HEARTBEAT_MS).to_string();
         client
             .set("group.id", group)
             .set("client.id", format!("{group}.{}", Uuid::now_v7().simple()))

@@ -10,11 +10,11 @@ use tracing::Instrument;
 
 use super::assignment::Place;
 use super::limit::Limit;
-use super::{Graveyard, HandleError, Handler, Member, Record, Room};
+use super::{Death, Graveyard, HandleError, Handler, Member, Record, Room};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
 use crate::service::failpoint::{self, Window};
-use crate::service::retry::Waits;
+use crate::service::retry::policy;
 use crate::service::telemetry::trace;
 
 /// How a delivery ended.
@@ -120,7 +120,8 @@ impl<H: Handler> Work<H> {
 
     /// Handles a record until that succeeds, or it is buried, or its partition is given up.
     async fn carry(&self, delivery: &Delivery) -> End {
-        let mut waits = Waits::for_infrastructure();
+        let mut waits = policy::RECORD.waits();
+        let mut attempts: i32 = 0;
         loop {
             let held = tokio::select! {
                 biased;
@@ -128,7 +129,8 @@ impl<H: Handler> Work<H> {
                 held = self.limit.enter() => held,
             };
             let mut room = Room(held);
-            let result = self.once(&delivery.record, &mut room).instrument(self.span(&delivery.record)).await;
+            attempts = attempts.saturating_add(1);
+            let result = self.once(&delivery.record, attempts, &mut room).instrument(self.span(&delivery.record)).await;
             drop(room);
             let Err(error) = result else { return End::Done };
             let wait = waits.next_wait();
@@ -152,13 +154,14 @@ impl<H: Handler> Work<H> {
     }
 
     /// One try. `Err` is something that will pass.
-    async fn once(&self, record: &Record, room: &mut Room<'_>) -> Result<(), HandleError> {
+    async fn once(&self, record: &Record, attempts: i32, room: &mut Room<'_>) -> Result<(), HandleError> {
         let began = Instant::now();
         let outcome = match self.handler.handle(record, room).await {
             Ok(()) => "done",
             Err(HandleError::Dead(reason)) => {
                 tracing::error!(group = %self.group, ?record, reason, "record is dead");
-                self.graveyard.bury(record, &reason).await.map_err(HandleError::Retry)?;
+                let death = Death { record, reason: &reason, group: &self.group, attempts };
+                self.graveyard.bury(death).await.map_err(HandleError::Retry)?;
                 failpoint::reached(Window::C17).await;
                 "dead"
             }

@@ -124,6 +124,10 @@ impl Fleet {
         }
     }
 
+    pub fn at(&self, place: Place) -> &Process {
+        &self.crew[&place]
+    }
+
     pub fn take(&mut self, place: Place) -> Process {
         self.crew.remove(&place).unwrap()
     }

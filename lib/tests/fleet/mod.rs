@@ -8,10 +8,12 @@ pub mod crew;
 pub mod process;
 pub mod site;
 
+mod beginning;
 mod broker_away;
 mod judged;
 #[cfg(feature = "failpoints")]
 mod killed;
+mod leaving;
 #[cfg(feature = "failpoints")]
 mod million;
 #[cfg(feature = "failpoints")]

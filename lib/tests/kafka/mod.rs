@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
-use payfleet::kafka::consumer::{self, Graveyard, Handler, Member, Record, Settings};
+use payfleet::kafka::consumer::{self, Death, Graveyard, Handler, Member, Record, Settings};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -172,8 +172,8 @@ pub struct NoGraves;
 
 #[async_trait]
 impl Graveyard for NoGraves {
-    async fn bury(&self, record: &Record, reason: &str) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
-        panic!("{record:?} was buried: {reason}");
+    async fn bury(&self, death: Death<'_>) -> Result<(), Box<dyn std::error::Error + Send + Sync>> {
+        panic!("{:?} was buried: {}", death.record, death.reason);
     }
 }
 

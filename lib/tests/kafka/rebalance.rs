@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use payfleet::kafka::consumer::{HandleError, Handler, Record, Room, Settings};
 use rand::rngs::StdRng;
@@ -108,4 +109,28 @@ async fn a_partition_that_was_paused_when_it_was_lost_flows_again_when_it_comes_
     })
     .await;
     first.stop().await.unwrap();
+}
+
+/// The gateway of one record is slow; those of the others are not to wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_leaves_hands_its_partitions_over_at_once_and_still_finishes_what_it_has_in_hand() {
+    let topic = Topic::new(1).await;
+    topic.fill(3).await;
+    let (gates, noting) = (Gates::default(), Noting::default());
+    let leaving = Running::start(topic.member(), gates.clone());
+    eventually("all in hand", LIMIT, async || (gates.waiting().len() == 3).then_some(())).await;
+    gates.open((0, 0), Ok(()));
+    // The partition has one owner: a second member gets nothing until the first has left.
+    let staying = Running::start(topic.member(), noting.clone());
+    leaving.stop.cancel();
+    let stays = Settings::default().drain_ms;
+    eventually("the others to be handled elsewhere", Duration::from_millis(stays / 2), async || {
+        (noting.distinct() == [(0, 1), (0, 2)].into()).then_some(())
+    })
+    .await;
+    assert_eq!(gates.waiting(), [(0, 1), (0, 2)], "what was begun is not given up");
+    gates.open_all();
+    leaving.ended().await.unwrap();
+    eventually("all records committed", LIMIT, async || topic.is_committed_to(3).await.then_some(())).await;
+    staying.stop().await.unwrap();
 }

@@ -56,20 +56,62 @@ async fn parked_events_are_listed_with_their_reasons_and_sent_again_when_a_perso
     let column = lines[0].find("reason").unwrap();
     assert!(lines[1..].iter().all(|line| line[column..] == *"too large" && line.contains("when told")), "{table}");
 
-    assert_eq!(answer(&database, &["retry-parked", "--json"]).await, json!({ "rows": 1500 }));
+    let one = ["retry-parked", "--reason", "try it", "--aggregate", &Uuid::nil().to_string()];
+    assert_eq!(done(&database, &one).await, "rows to be sent again  0\n");
+    assert_eq!(audit(&database).await, json!([]), "nothing came of it");
+    let asked = ["retry-parked", "--reason", "the topic takes more now", "--actor", "ana"];
+    assert_eq!(answer(&database, &[&asked[..], &["--json"]].concat()).await, json!({ "rows": 1500 }));
     let due: i64 = sqlx::query_scalar("SELECT count(*) FROM parked WHERE retry_at <= clock_timestamp()")
         .fetch_one(&database.app)
         .await
         .unwrap();
     assert_eq!(due, 1500);
     assert!(answer(&database, &["parked", "--json"]).await[0]["retry_at"].is_string());
-    assert_eq!(done(&database, &["retry-parked"]).await, "rows to be sent again  1500\n");
+    assert_eq!(done(&database, &asked).await, "rows to be sent again  0\n", "they are to be already");
+    let audit = audit(&database).await;
+    let act = json!(["ana", "parked.retry", "every aggregate", "the topic takes more now"]);
+    assert_eq!(json!([audit[0]["actor"], audit[0]["act"], audit[0]["subject"], audit[0]["reason"]]), act);
+    assert_eq!((&audit[0]["details"]["rows"], audit.as_array().unwrap().len()), (&json!(1500), 1));
+}
+
+#[tokio::test]
+async fn nothing_is_sent_again_without_a_reason_and_of_one_aggregate_only_if_that_was_named() {
+    let database = Database::new().await;
+    let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
+    sqlx::query(
+        "INSERT INTO parked (id, lane, aggregate, seq, topic, type, payload, at, reason)
+         SELECT n, 3, CASE n % 2 WHEN 0 THEN $1 ELSE $2 END, n, CASE WHEN n < 3 THEN 'a' ELSE 'b' END, 't', '', now(), 'too large'
+         FROM generate_series(1, 4) n",
+    )
+    .bind(one)
+    .bind(other)
+    .execute(&database.app)
+    .await
+    .unwrap();
+    for reason in [&[] as &[&str], &["--reason", " "]] {
+        let refused = outbox(&database.url, &[&["retry-parked"][..], reason].concat()).await;
+        assert_eq!(refused.status.code(), Some(64), "{reason:?}");
+    }
+    let one = one.to_string();
+    let some = ["retry-parked", "--reason", "r", "--aggregate", &one, "--topic", "b", "--json"];
+    assert_eq!(answer(&database, &some).await, json!({ "rows": 1 }));
+    let due: Vec<i64> =
+        sqlx::query_scalar("SELECT id FROM parked WHERE retry_at IS NOT NULL").fetch_all(&database.app).await.unwrap();
+    assert_eq!(due, [4]);
+    // An actor who is not named is this machine's user.
+    assert!(!audit(&database).await[0]["actor"].as_str().unwrap().is_empty());
+}
+
+async fn audit(database: &Database) -> Value {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_payfleet"));
+    command.env_clear().env("PAYFLEET_POSTGRES__URL", &database.url).args(["audit", "list", "--json"]);
+    serde_json::from_slice(&command.output().await.unwrap().stdout).unwrap()
 }
 
 #[tokio::test]
 async fn without_postgresql_both_fail_and_say_why() {
-    for command in ["parked", "retry-parked"] {
-        let failed = outbox("postgres://payfleet_app@127.0.0.1:1/payfleet", &[command]).await;
+    for command in [&["parked"] as &[&str], &["retry-parked", "--reason", "try it"]] {
+        let failed = outbox("postgres://payfleet_app@127.0.0.1:1/payfleet", command).await;
         let told = String::from_utf8_lossy(&failed.stderr);
         assert_eq!(failed.status.code(), Some(1), "{told}");
         assert!(told.starts_with("payfleet: PostgreSQL cannot be used: "), "{told}");

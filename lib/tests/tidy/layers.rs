@@ -10,7 +10,7 @@ const ROWS: [&[&str]; 6] = [
     &["cli", "dev", "load"],
     STAGES,
     &["settlement", "ops"],
-    &["accounts", "callbacks", "dead_letters", "ledger", "outbox", "routing", "transactions"],
+    &["accounts", "audit", "callbacks", "dead_letters", "ledger", "outbox", "routing", "transactions"],
     &["gateway", "kafka", "postgres", "redis", "sealing"],
     &["domain"],
 ];

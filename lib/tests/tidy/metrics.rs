@@ -65,6 +65,15 @@ fn expressions(json: &serde_json::Value) -> Vec<String> {
 }
 
 #[test]
+fn every_metric_in_an_alert_is_told_by_the_code_and_every_alert_says_what_to_do() {
+    let alerts = files("grafana/alerts.yml", ".yml");
+    assert_none(offences(&alerts, &told(&rust())));
+    let count = |part: &str| alerts[0].text.matches(part).count();
+    assert!(count("- alert: ") >= 3 && count("- alert: ") == count("action: "));
+    assert!(named(&alerts[0].text).contains("payfleet_dead_letters_total"));
+}
+
+#[test]
 fn a_metric_that_nobody_tells_is_found() {
     let code = [Source::made_up("lib/relay/run.rs", r#"metrics::histogram!("payfleet_relay_page_seconds")"#)];
     let dashboard = |asked: &str| [Source::made_up("grafana/dashboards/a.json", asked)];

@@ -6,6 +6,7 @@ mod layers;
 mod lengths;
 mod metrics;
 mod purity;
+mod retries;
 
 use std::path::{Path, PathBuf};
 
