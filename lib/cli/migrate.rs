@@ -1,6 +1,10 @@
 //! `payfleet migrate`: everything that a fleet needs before its first process, done as often as you like.
 //!
+//! It may be run under traffic; how, stands in `migrating`.
+//!
 //! If it dies here: it is run again. Migrations are transactions under a lock of their own, everything else is "unless it is so".
+
+mod migrating;
 
 use std::time::Duration;
 
@@ -24,7 +28,7 @@ pub struct Settings {
     pub owner_url: String,
     /// What the application's role logs in with; left as it is if empty.
     pub app_password: Secret,
-    /// How long to wait for the stores to answer, in milliseconds.
+    /// How long to wait for the stores to answer, and for a lock that a migration needs, in milliseconds.
     pub wait_ms: u64,
 }
 
@@ -48,6 +52,9 @@ pub enum Error {
     Postgres(#[from] sqlx::Error),
     #[error("the schema cannot be brought up to date: {0}")]
     Migrate(#[from] sqlx::migrate::MigrateError),
+    /// What was applied before stays; the rest is applied by the next run.
+    #[error("the schema cannot be brought up to date: for {waited:?} a lock was not to be had, which {holder} holds")]
+    Locked { waited: Duration, holder: String },
     #[error("Kafka cannot be used: {0}")]
     Kafka(#[from] kafka::topics::Error),
 }
@@ -121,7 +128,7 @@ pub async fn schema(settings: &Settings) -> Result<Vec<i64>, Error> {
     patiently(settings, "PostgreSQL", || create_database(&settings.owner_url)).await?;
     let mut owner = connect(&settings.owner_url).await?;
     let before = applied(&mut owner).await;
-    postgres::MIGRATIONS.run(&mut owner).await?;
+    migrating::run(settings, &mut owner).await?;
     let mut commit = owner.begin().await?;
     sqlx::query("GRANT SELECT ON _sqlx_migrations TO payfleet_app").execute(&mut *commit).await?;
     if !settings.app_password.is_empty() {

@@ -13,6 +13,7 @@ mod idempotency;
 mod ingress;
 mod kafka;
 mod load;
+mod migrating;
 mod outbox;
 mod plans;
 mod reconciler;
