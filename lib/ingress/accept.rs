@@ -25,6 +25,7 @@ use crate::redis::{Claim, ClaimName, Claimed, Limit, Redis};
 use crate::sealing::{self, aad};
 use crate::service::failpoint::{self, Window};
 use crate::service::http::{Problem, body};
+use crate::service::shares::Shares;
 use crate::service::telemetry::trace;
 use crate::transactions::accept::{Answered, Endpoint, Entry, Reply, Verdict, find};
 use crate::transactions::resource::Resource;
@@ -56,8 +57,6 @@ where
         let key = key?;
         let held = passed.claim.map(|(claim, found)| Held::of(&ingress.redis, claim, found));
         let order = read_order(ingress, kind, &request, stream).await?;
-        // Only now: whoever never ends a request keeps no other one out.
-        let _room = ingress.accepting.try_acquire().map_err(|_| refusal::overloaded())?;
         let ordered = Ordered::new(ingress, passed.credential, key, order);
         ordered.answer(ingress, held).await
     };
@@ -90,8 +89,12 @@ impl Held {
         Self { redis: redis.clone(), claim, found }
     }
 
-    /// Waits while another request has the lock. Err: it still has.
-    async fn wait(&mut self) -> Result<(), Problem> {
+    /// Waits while another request has the lock, in a place for those who wait. Err: it still has, or there is no place.
+    async fn wait(&mut self, places: &Shares<Uuid>, api_key: Uuid) -> Result<(), Problem> {
+        if self.found != Claimed::Locked {
+            return Ok(());
+        }
+        let _place = places.take(Some(api_key)).map_err(|_| refusal::key_busy())?;
         let begin = tokio::time::Instant::now();
         let mut pause = Duration::from_millis(4);
         while self.found == Claimed::Locked {
@@ -148,7 +151,7 @@ impl Ordered {
 
     async fn answer(self, ingress: &Arc<Ingress>, mut held: Option<Held>) -> Result<Response, Problem> {
         if let Some(held) = &mut held {
-            held.wait().await?;
+            held.wait(&ingress.followers, self.credential.key_id).await?;
             if let Claimed::Answered(bytes) = &held.found {
                 let cached = answer::from_cache(bytes);
                 count_replay_lookup(cached.is_some());
@@ -160,6 +163,8 @@ impl Ordered {
         if !ingress.routing.is_loaded() {
             return Err(refusal::unavailable());
         }
+        // Only now: whoever never ends a request, or waits for another of its key, keeps no other one out.
+        let _room = ingress.accepting.try_acquire().map_err(|_| refusal::overloaded())?;
         let Ok(acceptance) = self.acceptance(ingress) else { return self.refuse_route(ingress).await };
         let (answer, answered) = oneshot::channel();
         let work = Work { ordered: self, held, traceparent: trace::traceparent() };

@@ -96,6 +96,8 @@ struct Ingress {
     reading: Arc<Semaphore>,
     /// Who waits for a payment to change, by API key.
     waiters: Shares<Uuid>,
+    /// Who waits for an earlier request of the same Idempotency-Key, by API key.
+    followers: Shares<Uuid>,
     read_limit: Duration,
 }
 
@@ -140,6 +142,7 @@ impl Ingress {
             accepting: Arc::new(Semaphore::new(parts.settings.accepting)),
             reading: Arc::new(Semaphore::new(parts.settings.reading)),
             waiters: Shares::new(parts.settings.waiting, parts.settings.waiting_per_key),
+            followers: Shares::new(parts.settings.waiting, parts.settings.waiting_per_key),
             read_limit: parts.postgres.statement_limit(),
             settings: parts.settings,
             surroundings: parts.surroundings,

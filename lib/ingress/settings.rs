@@ -30,7 +30,8 @@ pub struct Settings {
     pub accepting: usize,
     /// Reads at the same time, those that wait for a change not counted.
     pub reading: usize,
-    /// Clients that wait for a change at the same time, all of them and of each API key.
+    /// Clients that wait for a change at the same time, all of them and of each API key. As many again may wait for an earlier request
+    /// of their Idempotency-Key; those beyond it get 409.
     pub waiting: usize,
     pub waiting_per_key: usize,
     /// Connections to PostgreSQL that accept payments.

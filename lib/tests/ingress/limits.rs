@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use payfleet::accounts::RateLimit;
 use payfleet::ingress;
-use payfleet::redis::Quota;
+use payfleet::redis::{Claim, ClaimName, Quota, Token};
 use serde_json::json;
 use sqlx::Connection;
 
@@ -145,6 +145,30 @@ async fn one_key_waits_in_its_share_of_the_places_and_takes_no_room_of_readers()
         200,
         "a place was not given back"
     );
+}
+
+#[tokio::test]
+async fn whoever_waits_for_an_earlier_request_of_its_key_takes_no_place_of_acceptance_and_keeps_to_a_share() {
+    let database = Database::new().await;
+    let choice = with(|settings| (settings.accepting, settings.waiting_per_key) = (1, 2));
+    let api = api::open_with(&database, choice).await;
+    let customer = api::customer(&database, 0, RateLimit::Exempt).await;
+    let name = ClaimName::new(customer.user.id, "POST /v1/deposits", "k1");
+    let token = Token::fresh();
+    let elsewhere = Claim { name: name.clone(), token, lasts: Duration::from_secs(60) };
+    api.redis.claim(&elsewhere).await.unwrap();
+    let follow = || {
+        let (customer, address) = (customer.clone(), api.address);
+        tokio::spawn(async move { customer.post(address, "/v1/deposits", "k1", &euros(1250)).await })
+    };
+    let (refused, _, others) = futures_util::future::select_all([follow(), follow(), follow()]).await;
+    refused.unwrap().assert_problem(409, "idempotency_key_in_use");
+    assert_eq!(customer.deposit(api.address, "k2").await.status, 202);
+    assert!(others.iter().all(|waiting| !waiting.is_finished()), "it was refused because its time was over");
+    api.redis.release(&name, token).await.unwrap();
+    for waiting in others {
+        assert_eq!(waiting.await.unwrap().status, 202);
+    }
 }
 
 #[tokio::test]
