@@ -28,6 +28,12 @@ struct Resource {
     updated_at: OffsetDateTime,
 }
 
+/// A payment that is not known to be final.
+struct Open {
+    payment: Accepted,
+    last_seen: String,
+}
+
 /// What no step follows by itself; `review` among it, since only a person goes on from there.
 fn is_final(status: &str) -> bool {
     matches!(status, "succeeded" | "failed" | "cancelled" | "expired" | "reversed" | "review")
@@ -43,25 +49,27 @@ pub async fn wait(
     let begin = Instant::now();
     let mut ends = Ends { bound_s: bound.as_secs(), ..Ends::default() };
     let mut settled_after = Durations::default();
-    let mut open = accepted;
-    let mut last_seen = std::collections::BTreeMap::<String, u64>::new();
+    let is_over = || begin.elapsed() > bound || stop.is_cancelled();
+    let mut open: Vec<Open> =
+        accepted.into_iter().map(|payment| Open { payment, last_seen: "not looked at".into() }).collect();
     while !open.is_empty() {
-        let (mut looks, mut next) = (JoinSet::new(), Vec::new());
-        last_seen.clear();
+        let mut looks = JoinSet::new();
         let mut waiting = open.into_iter();
         let mut turns = tokio::time::interval(BETWEEN);
         turns.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        // A round over many payments takes long: the bound may end it anywhere, and whoever was not looked at is open.
+        while !is_over() {
             turns.tick().await;
             // As many looks at once as there are connections.
             let place = pool.place().await;
-            let Some(payment) = waiting.next() else { break };
+            let Some(Open { payment, .. }) = waiting.next() else { break };
             let pool = pool.clone();
             looks.spawn(async move {
                 let seen = look(&pool, &payment, place).await;
                 (payment, seen)
             });
         }
+        open = waiting.collect();
         while let Some(look) = looks.join_next().await {
             match super::done(look) {
                 (_, Some(seen)) if is_final(&seen.status) => {
@@ -69,14 +77,12 @@ pub async fn wait(
                     *ends.by_status.entry(seen.status).or_default() += 1;
                 }
                 (payment, seen) => {
-                    *last_seen.entry(seen.map_or_else(|| "unanswered".to_owned(), |seen| seen.status)).or_default() +=
-                        1;
-                    next.push(payment);
+                    let last_seen = seen.map_or_else(|| "unanswered".to_owned(), |seen| seen.status);
+                    open.push(Open { payment, last_seen });
                 }
             }
         }
-        open = next;
-        if open.is_empty() || begin.elapsed() > bound || stop.is_cancelled() {
+        if open.is_empty() || is_over() {
             break;
         }
         progress(&format!("waiting for {} payments to become final", open.len()));
@@ -84,8 +90,8 @@ pub async fn wait(
     }
     ends.open = open.len() as u64;
     ends.waited_ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-    for (status, count) in last_seen {
-        *ends.by_status.entry(status).or_default() += count;
+    for Open { last_seen, .. } in open {
+        *ends.by_status.entry(last_seen).or_default() += 1;
     }
     (ends, settled_after)
 }

@@ -129,10 +129,22 @@ async fn the_run_waits_until_all_are_final() {
 async fn payments_that_are_not_final_within_the_bound_are_told() {
     let server = Server::start([]).await;
     server.keep_open_for(usize::MAX);
-    let outcome = load(&Plan { settle_within: Some(Duration::ZERO), ..plan(&[&server], 2) }).await;
+    let outcome = load(&Plan { settle_within: Some(Duration::from_secs(1)), ..plan(&[&server], 2) }).await;
     let ends = outcome.ends.as_ref().unwrap();
     assert_eq!((ends.open, ends.by_status.get("processing")), (2, Some(&2)));
     assert!(!outcome.is_complete() && outcome.table().contains("2 NOT FINAL"), "{}", outcome.table());
+}
+
+#[tokio::test]
+async fn payments_that_nobody_looked_at_within_the_bound_are_open() {
+    let server = Server::start([]).await;
+    // Looks are milliseconds apart: one at each of them takes far longer than the bound.
+    let outcome = load(&Plan { settle_within: Some(Duration::from_millis(100)), ..plan(&[&server], 300) }).await;
+    let ends = outcome.ends.as_ref().unwrap();
+    let settled = ends.by_status.get("succeeded").copied().unwrap_or_default();
+    assert_eq!(settled + ends.open, 300, "{ends:?}");
+    assert_eq!(ends.by_status.get("not looked at"), Some(&ends.open));
+    assert!(ends.open >= 200 && !outcome.is_complete(), "{ends:?}");
 }
 
 #[tokio::test]
