@@ -21,6 +21,7 @@ mod redis;
 mod relay;
 mod settlement;
 mod simulator;
+mod starting;
 mod tidy;
 mod verify;
 mod worker;

@@ -13,6 +13,7 @@ use tokio::net::TcpListener;
 use super::{Error, Process};
 use crate::cli::settings::Settings;
 use crate::postgres::schema::{self, SchemaError};
+use crate::postgres::silent;
 use crate::service::health::{self, NotReady, Readiness};
 use crate::service::http;
 use crate::service::instance::{Announced, Instance};
@@ -105,7 +106,9 @@ impl Shell {
     /// Waits until the database answers and has the schema, and says what it waits for. [`Error::Stopped`] if told to stop.
     pub async fn schema(&self) -> Result<(), Error> {
         let mut said = String::new();
-        while let Err(reason) = self.look_at_schema().await {
+        loop {
+            let looking = self.life.stop.run_until_cancelled(self.look_at_schema());
+            let Err(reason) = looking.await.ok_or(Error::Stopped)? else { return Ok(()) };
             let reason = reason.to_string();
             if said != reason {
                 tracing::warn!(reason, "waiting");
@@ -114,16 +117,19 @@ impl Shell {
             let pause = self.life.stop.run_until_cancelled(tokio::time::sleep(STORE_POLL));
             pause.await.ok_or(Error::Stopped)?;
         }
-        Ok(())
     }
 
     /// On a connection of its own: a pool would hide why there is none.
     async fn look_at_schema(&self) -> Result<(), SchemaError> {
-        let mut connection =
-            self.settings.postgres.connect(self.process.name).await.map_err(SchemaError::Unreachable)?;
-        let looked = schema::check(&mut connection).await;
-        connection.close().await.ok();
-        looked
+        let postgres = &self.settings.postgres;
+        let mut connection = postgres.connect(self.process.name).await.map_err(SchemaError::Unreachable)?;
+        let looking = async {
+            let looked = schema::check(&mut connection).await;
+            connection.close().await.ok();
+            looked
+        };
+        let looked = tokio::time::timeout(postgres.statement_limit(), looking).await;
+        looked.unwrap_or_else(|_| Err(SchemaError::Unreachable(silent())))
     }
 }
 

@@ -5,7 +5,7 @@
 //! with the events.
 
 mod crew;
-mod process;
+pub mod process;
 mod site;
 
 mod broker_away;
