@@ -103,6 +103,9 @@ enum Stage {
 /// back is worth more than that nothing is known.
 const GRACE: Duration = Duration::from_millis(250);
 
+/// For taking leave of the server, which may not be there any more. It finds out by itself.
+const FAREWELL: Duration = Duration::from_secs(3);
+
 /// How a combiner is laid out.
 #[derive(Clone, Copy, Debug)]
 pub struct Layout {
@@ -210,7 +213,7 @@ impl<B: Batch> Worker<B> {
             self.settle(jobs).await;
         }
         if let Some(connection) = self.connection.take() {
-            connection.close().await.ok();
+            tokio::time::timeout(FAREWELL, connection.close()).await.ok();
         }
     }
 
