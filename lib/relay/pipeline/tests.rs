@@ -1,3 +1,5 @@
+use rdkafka::mocking::MockCluster;
+use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -7,7 +9,11 @@ const LIMIT: usize = 2_000;
 
 /// Nobody answers it: only what the producer itself refuses comes back.
 fn pipeline() -> Pipeline {
-    let settings = Settings { brokers: "127.0.0.1:1".into(), message_max_bytes: LIMIT, ..Settings::default() };
+    pipeline_to("127.0.0.1:1".into())
+}
+
+fn pipeline_to(brokers: String) -> Pipeline {
+    let settings = Settings { brokers, message_max_bytes: LIMIT, ..Settings::default() };
     Pipeline::new(&settings, "test", 1, Arc::default()).unwrap()
 }
 
@@ -90,6 +96,45 @@ async fn what_was_given_to_a_producer_that_has_ended_has_failed() {
     assert!(pages.iter().all(|page| page.refusal().is_none()));
     pipeline.give_up();
     assert!(pages.iter().all(|page| page.refusal() == Some(RDKafkaErrorCode::Fatal)));
+}
+
+/// Looks until it is so; the producer works on threads of its own.
+async fn until(what: &str, mut check: impl FnMut() -> bool) {
+    let looking = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(10));
+        while !check() {
+            looks.tick().await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(30), looking).await.unwrap_or_else(|_| panic!("waited for: {what}"));
+}
+
+#[tokio::test]
+async fn what_is_on_its_way_through_a_producer_that_another_relays_record_has_ended_is_given_up() {
+    let brokers = MockCluster::new(1).unwrap();
+    brokers.create_topic("a", i32::from(LANES), 1).unwrap();
+    let mut pipeline = pipeline_to(brokers.bootstrap_servers());
+    open(&mut pipeline, "a");
+    // Of two records, one of which nobody will ever be told about.
+    let page = Page::new(2, Arc::default());
+    pipeline.push(Outbound { page: page.clone(), ..page_of(4, &["a"], 10) });
+    assert_eq!(pipeline.pump(), (Pumped::All, vec![4]));
+    until("the first to arrive", || pipeline.producer.in_flight() == 0).await;
+    // Refused, which ends the producer, and of a lane that another relay has taken meanwhile.
+    brokers.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    pipeline.push(page_of(3, &["a"], 10));
+    assert_eq!(pipeline.pump(), (Pumped::All, vec![3]));
+    pipeline.retain(|lane| lane == 4);
+    until("the producer's end", || pipeline.producer.fatal_error().is_some()).await;
+    assert_eq!(pipeline.pump(), (Pumped::All, vec![]), "the word of a record of ours may still come");
+    assert_eq!(page.refusal(), None);
+    until("the page to be given up", || {
+        pipeline.pump();
+        page.refusal().is_some()
+    })
+    .await;
+    assert_eq!(page.refusal(), Some(RDKafkaErrorCode::Fatal));
+    assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]), "nothing more is fed to it");
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Guarantees about a server that vanishes without a word.
 
+use std::time::{Duration, Instant};
+
+use payfleet::postgres::Settings;
 use payfleet::relay;
 
 use super::fleet::Fleet;
@@ -16,6 +19,26 @@ async fn a_relay_waits_no_longer_than_its_lease_for_a_server_that_has_vanished_w
     road.fall_silent();
     fleet.step_all(10).await;
     fleet.drained().await;
+    fleet.verdict().await.assert_clean();
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_whose_heart_beats_gives_up_a_connection_that_alone_says_nothing_after_the_time_of_a_statement() {
+    let fleet = Fleet::new(100).await;
+    let road = Road::new().await;
+    let postgres = Settings { statement_ms: 1_000, ..road.settings(&fleet.database) };
+    let in_time = postgres.statement_limit() + Duration::from_secs(15);
+    let relay = fleet.relay_over(relay::Settings { name: "a".into(), ..Default::default() }, postgres);
+    for application in ["relay reading", "relay writing"] {
+        fleet.step_all(10).await;
+        fleet.drained().await;
+        road.fall_silent_for(&fleet.database, application).await;
+        let begin = Instant::now();
+        fleet.step_all(10).await;
+        fleet.drained().await;
+        assert!(begin.elapsed() < in_time, "{application}: {:?}", begin.elapsed());
+    }
     fleet.verdict().await.assert_clean();
     relay.stop().await;
 }
