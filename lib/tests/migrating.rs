@@ -47,26 +47,26 @@ async fn waits_for_a_lock(database: &Database) {
     .await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_migration_that_waits_for_a_lock_lets_payments_by_and_ends_well_when_the_lock_goes() {
     let (database, settings) = behind().await;
     let (session, _) = forgotten(&settings).await;
-    let migrating = tokio::spawn({
-        let settings = settings.clone();
-        async move { migrate::schema(&settings).await }
-    });
-    for _ in 0..2 {
+    let paying = async {
+        for _ in 0..2 {
+            waits_for_a_lock(&database).await;
+            // Whoever comes now stands behind the migration, and is let by.
+            let pays =
+                sqlx::query("UPDATE transactions SET version = version + 1 WHERE false").execute(&database.owner);
+            tokio::time::timeout(LIMIT, pays).await.expect("payments stand still").unwrap();
+        }
         waits_for_a_lock(&database).await;
-        // Whoever comes now stands behind the migration, and is let by.
-        let paying = sqlx::query("UPDATE transactions SET version = version + 1 WHERE false").execute(&database.owner);
-        tokio::time::timeout(LIMIT, paying).await.expect("payments stand still").unwrap();
-        assert!(!migrating.is_finished());
-    }
-    session.close().await.unwrap();
-    assert_eq!(tokio::time::timeout(LIMIT, migrating).await.unwrap().unwrap().unwrap(), [PENDING]);
+        session.close().await.unwrap();
+    };
+    let (migrated, ()) = tokio::join!(tokio::time::timeout(2 * LIMIT, migrate::schema(&settings)), paying);
+    assert_eq!(migrated.unwrap().unwrap(), [PENDING]);
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test]
 async fn a_migration_that_never_gets_its_lock_says_who_holds_it_and_leaves_the_schema_as_it_was() {
     let (database, settings) = behind().await;
     let (session, pid) = forgotten(&settings).await;

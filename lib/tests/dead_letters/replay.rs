@@ -49,7 +49,7 @@ impl Handler for Reading {
 
 async fn records(topic: &Topic, expected: usize) -> Vec<Record> {
     let (reading, mut member) = (Reading::default(), topic.member());
-    (member.group, member.concurrency) = (format!("reading.{}", Uuid::now_v7()), 1);
+    (member.group, member.concurrency) = (format!("reading.{}", Uuid::now_v7()), 1.into());
     let running = Running::start(member, reading.clone());
     eventually("all records", LIMIT, async || (reading.0.lock().unwrap().len() >= expected).then_some(())).await;
     running.stop().await.unwrap();
