@@ -1,10 +1,13 @@
 //! Guarantees of the state machine: over every (status, news, source), and by name for the rules that money hangs on.
 
 mod asked;
+mod books;
 mod ended;
 mod every;
 mod named;
 mod orders;
+mod resolved;
+mod table;
 
 use std::time::Duration;
 
@@ -90,6 +93,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         kind,
         user_id: Uuid::now_v7(),
         account_id: 1,
+        available: 1_000,
         owed: 0,
         money: euros(1_000),
         country: "DE".into(),
@@ -108,6 +112,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         contradicted: false,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),
+        updated_at: NOW - Duration::from_secs(1),
         attempts: if sent { vec![attempt] } else { Vec::new() },
     }
 }
