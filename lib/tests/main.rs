@@ -7,6 +7,7 @@ mod callback;
 mod combiner;
 mod dead_letters;
 mod dev;
+mod endings;
 mod fleet;
 mod gateways;
 mod idempotency;
