@@ -61,6 +61,16 @@ async fn the_books_are_right(fleet: &Fleet) {
     assert!(report.findings.iter().all(|finding| finding.verdict() == Verdict::Held), "{}", report.table());
 }
 
+/// So corrupted, status and ledger no longer agree.
+async fn the_checker_finds(fleet: &Fleet, corruption: &'static str) {
+    sqlx::raw_sql(corruption).execute(&fleet.database.owner).await.unwrap();
+    let postgres = fleet.database.settings();
+    let only = [Invariant::I26].into();
+    let inputs = Inputs { postgres, kafka: None, charge_log: None, load_log: None, rest: Rest::Live, only };
+    let report = verify(&inputs, &|_| ()).await.unwrap();
+    assert_eq!(report.findings[0].verdict(), Verdict::Violated, "after {corruption}: {}", report.table());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_that_was_cancelled_first_is_sent_nowhere_and_its_money_is_back() {
     let fleet = Fleet::with(1_000).await;
@@ -197,6 +207,9 @@ async fn a_human_settles_a_wrong_amount_and_the_difference_stands_in_suspense() 
     let shown = "SELECT count(*) FROM transactions WHERE reason_message LIKE '%console%'";
     assert_eq!(fleet.count(shown).await, 0, "the owner reads what the operator said");
     the_books_are_right(&fleet).await;
+    let nobodys =
+        "UPDATE transitions SET actor = 'worker', operator = NULL, operator_says = NULL WHERE actor = 'operator'";
+    the_checker_finds(&fleet, nobodys).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -214,6 +227,7 @@ async fn a_payout_made_after_its_hold_was_released_is_taken_from_what_the_user_h
     told(&fleet, id, &back(800)).await;
     assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((300, 0, 0), "reversed".into()));
     the_books_are_right(&fleet).await;
+    the_checker_finds(&fleet, "UPDATE ledger_entries SET amount = amount - 1 WHERE effect = 'recover'").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
