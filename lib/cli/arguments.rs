@@ -6,6 +6,7 @@ use clap::{Args, Parser, Subcommand};
 use uuid::Uuid;
 
 use super::load::Load;
+use super::resolve::Resolve;
 use super::verify::{DevVerify, Verify};
 
 /// Payfleet: a transactional-outbox worker fleet for payments.
@@ -23,6 +24,7 @@ Exit codes:
     0  done
     1  failed; the reason is on standard error
     2  `verify`: something could not be checked, the reason is in its table
+    3  `resolve`: the payment cannot be resolved so; nothing was done
    64  the command line or the settings cannot be used
   130  told twice to stop";
 
@@ -47,6 +49,8 @@ pub enum Command {
     Audit(Audit),
     /// Send payments at a rate, resend what is lost under the same key, and tell what came of it.
     Load(Load),
+    /// Say how a payment ends that waits in review for a human.
+    Resolve(Resolve),
     /// Judge the books: what must hold of money, steps, events and charges, read from both sides.
     Verify(Verify),
     /// Ask a process on this machine whether it is ready: for health checks of containers.

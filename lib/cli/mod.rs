@@ -11,6 +11,7 @@ pub mod migrate;
 pub mod output;
 mod parked;
 pub mod processes;
+mod resolve;
 pub mod routes;
 mod seed;
 pub mod settings;
@@ -84,6 +85,7 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         Command::Migrate(output) => runtime.block_on(migrate::migrate(settings))?.show(output),
         Command::Topics(output) => runtime.block_on(migrate::topics(settings))?.show(output),
         Command::Load(asked) => return Ok(runtime.block_on(load::load(asked))?),
+        Command::Resolve(asked) => return Ok(runtime.block_on(resolve::run(&settings.postgres, asked))),
         Command::Verify(asked) => return Ok(runtime.block_on(verify::verify(settings, asked))),
         Command::Seed(asked) => {
             runtime.block_on(migrate::gateways_and_routes(&settings.migrate))?;

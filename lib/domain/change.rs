@@ -39,6 +39,21 @@ impl Actor {
     }
 }
 
+/// What the postings assume of the owner's spendable balance.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Available {
+    AtLeast(i64),
+    /// All of it is taken, and the rest is owed.
+    Exactly(i64),
+}
+
+/// On whose word an operator's step was taken, and why. It stays in history, and is not shown to the payment's owner.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Word {
+    pub operator: String,
+    pub says: String,
+}
+
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reason {
     pub code: String,
@@ -104,6 +119,10 @@ pub struct Change {
     pub postings: Vec<Posting>,
     /// What the account's owner was assumed to owe when the postings were made up; the step misses if it is otherwise.
     pub expected_owed: Option<i64>,
+    /// What the account's owner was assumed to have, where the postings take of it; the step misses if it is otherwise.
+    pub expected_available: Option<Available>,
+    /// Of an operator's step.
+    pub word: Option<Word>,
     /// On payments.events: every step says so.
     pub event: Emission,
     /// What a worker must do next.
@@ -124,6 +143,7 @@ impl Change {
         next.next_action_url = self.next_action.as_ref().map(|action| action.redirect_url.clone());
         next.next_action_expires_at = self.next_action.as_ref().and_then(|action| action.expires_at);
         next.version += 1;
+        next.updated_at = now;
         next.asks = self.asks;
         next.contradicted = self.cause.ends_with(CONTRADICTS) || (self.from == self.to && transaction.contradicted);
         if let Some(news) = &self.attempt_change {

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use super::money::Money;
+use super::status::Substatus;
 
 /// Every answer of every gateway, read into the few cases that differ in what may follow.
 ///
@@ -53,6 +54,14 @@ pub enum Reversal {
 }
 
 impl Reversal {
+    /// What it makes of the payment.
+    pub fn substatus(self) -> Substatus {
+        match self {
+            Self::Chargeback => Substatus::Chargeback,
+            Self::Returned => Substatus::Returned,
+        }
+    }
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Chargeback => "chargeback",

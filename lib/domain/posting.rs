@@ -1,8 +1,10 @@
 //! Double entry: which accounts an effect debits and credits. Users' accounts are liabilities (a credit raises them), `owed` is a
 //! claim on the user (a debit raises it), `clearing` is what a gateway has for us.
 
+use std::str::FromStr;
+
 use super::ids::Kind;
-use super::transaction::Transaction;
+use super::transaction::{Transaction, UnknownWord};
 
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Effect {
@@ -11,10 +13,14 @@ pub enum Effect {
     Release,
     Credit,
     Reverse,
+    Recover,
     Suspend,
 }
 
 impl Effect {
+    pub const ALL: [Self; 7] =
+        [Self::Hold, Self::Post, Self::Release, Self::Credit, Self::Reverse, Self::Recover, Self::Suspend];
+
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Hold => "hold",
@@ -22,8 +28,17 @@ impl Effect {
             Self::Release => "release",
             Self::Credit => "credit",
             Self::Reverse => "reverse",
+            Self::Recover => "recover",
             Self::Suspend => "suspend",
         }
+    }
+}
+
+impl FromStr for Effect {
+    type Err = UnknownWord;
+
+    fn from_str(text: &str) -> Result<Self, UnknownWord> {
+        Self::ALL.into_iter().find(|effect| effect.as_str() == text).ok_or_else(|| UnknownWord(text.to_owned()))
     }
 }
 
@@ -105,16 +120,68 @@ pub fn on_success(transaction: &Transaction) -> Vec<Posting> {
     let amount = transaction.money.minor;
     match transaction.kind {
         Kind::Withdrawal => pair(Effect::Post, Account::Held, Account::Clearing, amount),
-        Kind::Deposit => {
-            let repaid = transaction.owed.min(amount);
-            let credit = |account, amount| Posting { effect: Effect::Credit, account, side: Side::Credit, amount };
-            let mut postings =
-                vec![Posting { effect: Effect::Credit, account: Account::Clearing, side: Side::Debit, amount }];
-            postings.extend((repaid > 0).then(|| credit(Account::Owed, repaid)));
-            postings.extend((amount > repaid).then(|| credit(Account::Available, amount - repaid)));
-            postings
-        }
+        Kind::Deposit => give(Effect::Credit, transaction),
     }
+}
+
+/// From the gateway to the owner: debts are repaid first.
+fn give(effect: Effect, transaction: &Transaction) -> Vec<Posting> {
+    let amount = transaction.money.minor;
+    let repaid = transaction.owed.min(amount);
+    let credit = |account, amount| Posting { effect, account, side: Side::Credit, amount };
+    let mut postings = vec![Posting { effect, account: Account::Clearing, side: Side::Debit, amount }];
+    postings.extend((repaid > 0).then(|| credit(Account::Owed, repaid)));
+    postings.extend((amount > repaid).then(|| credit(Account::Available, amount - repaid)));
+    postings
+}
+
+/// From the owner to the gateway: what is no longer there becomes a debt.
+fn take(effect: Effect, transaction: &Transaction) -> Vec<Posting> {
+    let amount = transaction.money.minor;
+    let there = transaction.available.clamp(0, amount);
+    let debit = |account, amount| Posting { effect, account, side: Side::Debit, amount };
+    let mut postings = Vec::with_capacity(3);
+    postings.extend((there > 0).then(|| debit(Account::Available, there)));
+    postings.extend((amount > there).then(|| debit(Account::Owed, amount - there)));
+    postings.push(Posting { effect, account: Account::Clearing, side: Side::Credit, amount });
+    postings
+}
+
+/// What it books that the gateway takes a success back: the original stays, and its contra entries join it.
+pub fn on_reversal(transaction: &Transaction) -> Vec<Posting> {
+    match transaction.kind {
+        Kind::Deposit => take(Effect::Reverse, transaction),
+        Kind::Withdrawal => give(Effect::Reverse, transaction),
+    }
+}
+
+/// What it books that a withdrawal was paid out after its hold had been released: the owner has had the money twice.
+pub fn on_late_payout(transaction: &Transaction) -> Vec<Posting> {
+    take(Effect::Recover, transaction)
+}
+
+/// The gateway has `gap` more than the effects of the payment say, or less: nobody's money yet, or nobody's loss.
+pub fn on_gap(gap: i64) -> Vec<Posting> {
+    match gap {
+        0 => Vec::new(),
+        1.. => pair(Effect::Suspend, Account::Clearing, Account::Suspense, gap),
+        _ => pair(Effect::Suspend, Account::Suspense, Account::Clearing, -gap),
+    }
+}
+
+/// What [`take`] takes of the owner.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Taken {
+    pub available: i64,
+    pub owed: i64,
+}
+
+/// None: the postings take nothing of what the owner may spend, nor make debts.
+pub fn taken_from_owner(postings: &[Posting]) -> Option<Taken> {
+    let debit = |account: Account| postings.iter().filter(move |p| p.account == account && p.side == Side::Debit);
+    let sum = |account: Account| debit(account).map(|posting| posting.amount).sum::<i64>();
+    let taken = Taken { available: sum(Account::Available), owed: sum(Account::Owed) };
+    (taken.available > 0 || taken.owed > 0).then_some(taken)
 }
 
 /// What any end without success books: a withdrawal's hold is released; a deposit had booked nothing.

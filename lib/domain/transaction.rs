@@ -52,6 +52,8 @@ pub struct Transaction {
     pub kind: Kind,
     pub user_id: Uuid,
     pub account_id: i64,
+    /// What the account's owner may spend at the moment of reading; a reversal takes from it first.
+    pub available: i64,
     /// What the account's owner owes at the moment of reading; a credit repays it first.
     pub owed: i64,
     pub money: Money,
@@ -74,6 +76,8 @@ pub struct Transaction {
     pub contradicted: bool,
     pub submit_until: OffsetDateTime,
     pub created_at: OffsetDateTime,
+    /// When the latest step was taken.
+    pub updated_at: OffsetDateTime,
     pub attempts: Vec<Attempt>,
 }
 

@@ -10,6 +10,7 @@
 
 mod accept;
 mod answer;
+mod cancel;
 mod credential;
 mod door;
 mod key;
@@ -44,6 +45,7 @@ use crate::routing::Routing;
 use crate::sealing::Sealer;
 use crate::service::http::{self, Problem};
 use crate::service::shares::Shares;
+use crate::settlement::Settlement;
 use crate::transactions::accept::{Accepting, Acceptor};
 
 pub use settings::Settings;
@@ -68,6 +70,7 @@ pub struct Parts {
     pub doorbell: Doorbell,
     pub clock: DatabaseClock,
     pub tracker: TaskTracker,
+    pub settlement: Settlement,
 }
 
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
@@ -87,6 +90,7 @@ struct Ingress {
     doorbell: Doorbell,
     clock: DatabaseClock,
     tracker: TaskTracker,
+    settlement: Settlement,
     acceptor: Acceptor,
     door: door::Door,
     waiting: waiting::Waiting,
@@ -153,6 +157,7 @@ impl Ingress {
             doorbell: parts.doorbell,
             clock: parts.clock,
             tracker: parts.tracker,
+            settlement: parts.settlement,
         })
     }
 }

@@ -118,7 +118,7 @@ async fn standing(ingress: &Ingress, id: PublicId, passed: &Passed) -> Result<Ve
     Ok(shown)
 }
 
-async fn load(ingress: &Ingress, id: PublicId, passed: &Passed) -> Result<Resource, Problem> {
+pub(super) async fn load(ingress: &Ingress, id: PublicId, passed: &Passed) -> Result<Resource, Problem> {
     let reading = async {
         let mut connection = ingress.pool.acquire().await?;
         resource::load(&mut connection, &[id.id]).await
@@ -162,7 +162,7 @@ async fn watched(
     }
 }
 
-fn json(body: Vec<u8>) -> Response {
+pub(super) fn json(body: Vec<u8>) -> Response {
     let mut response = HttpResponse::new(body.into());
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(represent::JSON));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

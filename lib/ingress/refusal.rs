@@ -73,6 +73,20 @@ pub(super) fn not_read(error: &sqlx::Error) -> Problem {
     unavailable()
 }
 
+/// The payment may be at a gateway, or has ended otherwise.
+pub(super) fn not_cancellable(id: PublicId) -> Problem {
+    Problem::new(StatusCode::CONFLICT, "not_cancellable", "The payment can no longer be cancelled")
+        .detail("It may have been sent to a gateway, or has ended. Read it to see where it stands.")
+        .transaction_id(id.to_string())
+}
+
+/// Whether it is cancelled is not known, or it is not.
+pub(super) fn not_cancelled() -> Problem {
+    Problem::of_status(StatusCode::SERVICE_UNAVAILABLE)
+        .detail("It is not known whether the payment was cancelled. Ask again a little later: cancelling twice is harmless.")
+        .retry_after(SOON)
+}
+
 pub(super) fn no_such_payment() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "transaction_not_found", "There is no such transaction")
 }

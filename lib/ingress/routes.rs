@@ -9,7 +9,7 @@ use warp::reply::Response;
 use warp::{Filter, Reply};
 
 use super::accept::Told;
-use super::{Ingress, accept, door, read};
+use super::{Ingress, accept, cancel, door, read};
 use crate::domain::ids::Kind;
 use crate::service::http::{Peer, Problem, Route};
 
@@ -30,7 +30,8 @@ impl Request {
 pub(super) fn api(ingress: Arc<Ingress>) -> BoxedFilter<(Response,)> {
     let deposits = orders(&ingress, Kind::Deposit, warp::path!("v1" / "deposits").boxed(), "/v1/deposits");
     let withdrawals = orders(&ingress, Kind::Withdrawal, warp::path!("v1" / "withdrawals").boxed(), "/v1/withdrawals");
-    deposits.or(withdrawals).unify().or(payment(&ingress)).unify().or(balance(&ingress)).unify().boxed()
+    let payments = payment(&ingress).or(cancelling(&ingress)).unify();
+    deposits.or(withdrawals).unify().or(payments).unify().or(balance(&ingress)).unify().boxed()
 }
 
 fn orders(ingress: &Arc<Ingress>, kind: Kind, path: BoxedFilter<()>, route: &'static str) -> BoxedFilter<(Response,)> {
@@ -65,6 +66,24 @@ fn payment(ingress: &Arc<Ingress>) -> BoxedFilter<(Response,)> {
                     _ => (Err(Problem::method_not_allowed("GET, HEAD")), None),
                 };
                 finish(&ingress, told, "/v1/transactions/{id}")
+            }
+        })
+        .boxed()
+}
+
+fn cancelling(ingress: &Arc<Ingress>) -> BoxedFilter<(Response,)> {
+    let ingress = Arc::clone(ingress);
+    warp::path!("v1" / "transactions" / String / "cancel")
+        .and(warp::method())
+        .and(request())
+        .then(move |id: String, method: Method, request: Request| {
+            let ingress = Arc::clone(&ingress);
+            async move {
+                let told = match method {
+                    Method::POST => cancel::handle(&ingress, &id, &request).await,
+                    _ => (Err(Problem::method_not_allowed("POST")), None),
+                };
+                finish(&ingress, told, "/v1/transactions/{id}/cancel")
             }
         })
         .boxed()

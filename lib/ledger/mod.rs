@@ -1,9 +1,13 @@
-//! Entries of the double-entry ledger, read: the folds that say whether the books are right.
+//! Entries of the double-entry ledger, read: the folds that say whether the books are right, and what is booked of a payment.
 //!
 //! Writing is part of the one statement of acceptance and of the one statement of settlement; which accounts an effect debits and
 //! credits stands in [`crate::domain::posting`].
 
 use sqlx::postgres::PgConnection;
+use uuid::Uuid;
+
+use crate::domain::posting::Effect;
+use crate::domain::transaction::UnknownWord;
 
 /// Books that do not add up: a few of the cases in words, and how many there are.
 #[derive(Debug)]
@@ -19,6 +23,22 @@ pub struct Volume {
     pub entries: i64,
     /// Users' accounts with at least one entry.
     pub accounts: i64,
+}
+
+/// What stands in the ledger of one payment.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Booked {
+    pub effects: Vec<Effect>,
+    /// The fold of its entries on `clearing`: what its gateway has for us by it.
+    pub clearing: i64,
+}
+
+pub async fn booked(books: &mut PgConnection, transaction: Uuid) -> Result<Booked, sqlx::Error> {
+    let rows = sqlx::query_file!("lib/ledger/sql/booked.sql", transaction).fetch_all(books).await?;
+    let clearing = rows.iter().map(|row| row.clearing).sum();
+    let corrupt = |error: UnknownWord| sqlx::Error::Decode(Box::new(error));
+    let effects = rows.iter().map(|row| row.effect.parse::<Effect>().map_err(corrupt)).collect::<Result<_, _>>()?;
+    Ok(Booked { effects, clearing })
 }
 
 type Found = Result<Vec<Discrepancy>, sqlx::Error>;

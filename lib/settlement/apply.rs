@@ -4,7 +4,7 @@ use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::change::{Change, OperationChange};
+use crate::domain::change::{Available, Change, OperationChange};
 use crate::domain::lane::lane_of;
 use crate::postgres::combiner::Batch;
 
@@ -66,6 +66,10 @@ struct Columns {
     callback: Vec<Option<Uuid>>,
     expected_owed: Vec<Option<i64>>,
     lane: Vec<i16>,
+    available_from: Vec<Option<i64>>,
+    available_to: Vec<Option<i64>>,
+    operator: Vec<Option<String>>,
+    operator_says: Vec<Option<String>>,
     news: News,
     operating: Operating,
     posting: Posting,
@@ -147,6 +151,15 @@ impl Columns {
         self.callback.push(change.callback);
         self.expected_owed.push(change.expected_owed);
         self.lane.push(lane_of(change.transaction_id));
+        let (from, to) = match change.expected_available {
+            None => (None, None),
+            Some(Available::AtLeast(least)) => (Some(least), None),
+            Some(Available::Exactly(all)) => (Some(all), Some(all)),
+        };
+        self.available_from.push(from);
+        self.available_to.push(to);
+        self.operator.push(change.word.as_ref().map(|word| word.operator.clone()));
+        self.operator_says.push(change.word.as_ref().map(|word| word.says.clone()));
     }
 
     async fn run(&self, connection: &mut PgConnection) -> Result<Vec<Applied>, sqlx::Error> {
@@ -199,7 +212,11 @@ impl Columns {
             &posting.effect,
             &posting.account,
             &posting.side,
-            &posting.amount
+            &posting.amount,
+            &self.available_from as &[Option<i64>],
+            &self.available_to as &[Option<i64>],
+            &self.operator as &[Option<String>],
+            &self.operator_says as &[Option<String>]
         )
         .fetch_all(connection)
         .await?;

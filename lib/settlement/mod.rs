@@ -10,7 +10,9 @@
 mod apply;
 mod asking;
 mod callbacks;
+mod cancel;
 mod handling;
+mod resolve;
 mod settings;
 
 use std::borrow::Cow;
@@ -41,6 +43,8 @@ use crate::transactions::acts;
 use crate::transactions::load::Loading;
 
 pub use apply::{Applied, Applying};
+pub use cancel::Cancelled;
+pub use resolve::{ResolveError, resolve};
 pub use settings::{Policies, Settings, SettingsError};
 
 /// How often a decision that missed is made again before the news go back to where they came from.

@@ -10,6 +10,7 @@ mod chaos;
 mod combiner;
 mod dead_letters;
 mod dev;
+mod endings;
 mod fleet;
 mod gateways;
 mod idempotency;

@@ -32,6 +32,7 @@ pub async fn load(
                 kind: row.kind.parse().map_err(corrupt)?,
                 user_id: row.user_id,
                 account_id: row.account_id,
+                available: row.available,
                 owed: row.owed,
                 money: Money::new(row.amount, row.currency.parse().map_err(corrupt)?),
                 country: row.country,
@@ -50,6 +51,7 @@ pub async fn load(
                 contradicted: row.contradicted,
                 submit_until: row.submit_until,
                 created_at: row.created_at,
+                updated_at: row.updated_at,
                 attempts: attempts.remove(&row.id).unwrap_or_default(),
             };
             Ok((transaction, row.now))

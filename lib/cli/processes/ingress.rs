@@ -14,11 +14,12 @@ use crate::postgres::combiner::{Combiner, Layout};
 use crate::redis::Redis;
 use crate::routing::Routing;
 use crate::sealing::Sealer;
+use crate::settlement::{Foundation, Settlement};
 
 pub const INGRESS: Process = Process {
     name: "ingress",
     admin_port: 15002,
-    needs: &[Need::Postgres, Need::Redis, Need::Pepper, Need::Gateways, Need::Sealing],
+    needs: &[Need::Postgres, Need::Redis, Need::Pepper, Need::Gateways, Need::Sealing, Need::Settlement],
 };
 
 /// The variable that chooses the API's port, for whoever finds it taken.
@@ -51,6 +52,15 @@ pub async fn start_ingress(
     let redis = Redis::new(&settings.redis)?;
     redis.watch(&life.tasks, shell.missing.clone(), life.stop.clone());
     let clock = routing.clock();
+    let foundation = Foundation {
+        pool: pool.clone(),
+        postgres: settings.postgres.clone(),
+        gateways: gateways.clone(),
+        routing: routing.clone(),
+        sealer: sealer.clone(),
+        doorbell: doorbell.clone(),
+    };
+    let settlement = Settlement::start(&settings.settlement, foundation, &life.tasks)?;
     let storing = Combiner::start(Storing, &settings.postgres, Layout::default(), &life.tasks);
     let receiver = Receiver::new(
         settings.callback.clone(),
@@ -76,6 +86,7 @@ pub async fn start_ingress(
         doorbell,
         clock,
         tracker: life.tasks.clone(),
+        settlement,
     };
     life.spawn("ingress", crate::ingress::run(api, parts, receiver.routes(), life.stop.clone()));
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::domain::change::{Actor, AttemptChange, Change, NextAction, OperationChange, Reason};
+use crate::domain::change::{Actor, AttemptChange, Available, Change, NextAction, OperationChange, Reason, Word};
 use crate::domain::event::{self, Act, Command, Emission, StatusChanged};
 use crate::domain::posting::{self, Posting};
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
@@ -53,6 +53,8 @@ impl<'a> Step<'a> {
             operation_change: None,
             postings: Vec::new(),
             expected_owed: None,
+            expected_available: None,
+            word: None,
             event: Emission { topic: event::EVENTS.into(), kind: event::kind::STATUS_CHANGED, payload: Vec::new() },
             command: None,
             callback: None,
@@ -135,9 +137,26 @@ impl<'a> Step<'a> {
         self.postings(postings)
     }
 
-    fn postings(mut self, postings: Vec<Posting>) -> Self {
+    /// The gateway has taken the money back: what was booked is booked the other way round in the same commit.
+    pub fn post_reversal(self) -> Self {
+        let postings = posting::on_reversal(self.transaction);
+        self.postings(postings)
+    }
+
+    /// On an operator's word.
+    pub fn word(mut self, word: Word) -> Self {
+        self.change.word = Some(word);
+        self
+    }
+
+    pub fn postings(mut self, postings: Vec<Posting>) -> Self {
+        let Transaction { available, owed, .. } = *self.transaction;
         if !postings.is_empty() {
-            self.change.expected_owed = Some(self.transaction.owed);
+            self.change.expected_owed = Some(owed);
+        }
+        if let Some(taken) = posting::taken_from_owner(&postings) {
+            self.change.expected_available =
+                Some(if taken.owed > 0 { Available::Exactly(available) } else { Available::AtLeast(taken.available) });
         }
         self.change.postings = postings;
         self

@@ -1,8 +1,9 @@
 //! What follows from what happened: the state machine.
 //!
-//! Three questions are asked of it, all pure: may this command be carried out ([`begin::begin`]), what follows from news of a gateway
-//! ([`news::learn`]), and what is to be done with a payment that has fallen due ([`due::fell_due`]). Each answers with a
-//! [`Change`] for `settlement` to commit, or with the reason why nothing follows.
+//! Five questions are asked of it, all pure: may this command be carried out ([`begin::begin`]), what follows from news of a gateway
+//! ([`news::learn`]), what is to be done with a payment that has fallen due ([`due::fell_due`]), may its owner still call it off
+//! ([`cancel::cancel`]), and how does a human's word end it ([`resolve::resolve`]). Each answers with a [`Change`] for `settlement` to
+//! commit, or with the reason why nothing follows. `tests/table.txt` has every answer.
 //!
 //! The rules that money hangs on:
 //! * intent is committed before any act outside: a call is allowed only by a committed change to `submitting`;
@@ -12,8 +13,10 @@
 
 pub mod begin;
 mod build;
+pub mod cancel;
 pub mod due;
 pub mod news;
+pub mod resolve;
 #[cfg(test)]
 mod tests;
 

@@ -7,9 +7,9 @@ SELECT payment.id, payment.type AS kind, payment.status, payment.reason_code, pa
        extract(epoch FROM clock_timestamp() - payment.created_at)::bigint AS "age_s!"
 FROM transactions payment
 LEFT JOIN (SELECT transaction_id,
-                  sum(amount) FILTER (WHERE effect IN ('credit', 'post')) AS booked,
+                  sum(amount) FILTER (WHERE effect IN ('credit', 'post', 'recover')) AS booked,
                   sum(amount) FILTER (WHERE effect = 'reverse') AS taken_back,
-                  array_agg(DISTINCT gateway) FILTER (WHERE effect IN ('credit', 'post', 'reverse') AND gateway IS NOT NULL) AS booked_at
+                  array_agg(DISTINCT gateway) FILTER (WHERE effect IN ('credit', 'post', 'recover', 'reverse') AND gateway IS NOT NULL) AS booked_at
            FROM ledger_entries WHERE account = 'clearing' GROUP BY transaction_id) ledger ON ledger.transaction_id = payment.id
 LEFT JOIN (SELECT DISTINCT transaction_id
            FROM transitions

@@ -1,5 +1,5 @@
 -- Takes up to 64 steps in one statement and one commit. A step is taken only if its transaction still stands at the expected version,
--- no step had its cause before, and its account's owner owes what the postings assume. A payment or account that another session has
+-- no step had its cause before, and its account's owner owes, and has, what the postings assume. A payment or account that another session has
 -- locked is passed over, and its step is told as busy: nobody's step ever waits for the lock of somebody else's account.
 -- $1…: see `Columns` in apply.rs.
 WITH change AS (
@@ -7,11 +7,11 @@ WITH change AS (
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                 $10::text[], $11::text[], $12::smallint[], $13::smallint[], $14::text[], $15::timestamptz[], $16::smallint[],
                 $17::bigint[], $18::bytea[], $19::bytea[], $20::text[], $21::bytea[], $22::bytea[], $23::uuid[], $24::bigint[],
-                $25::smallint[])
+                $25::smallint[], $48::bigint[], $49::bigint[], $50::text[], $51::text[])
          WITH ORDINALITY AS c (transaction_id, expected_version, cause, actor, from_status, to_status, substatus, reason_code,
                 reason_message, reason_gateway_code, gateway, attempt, round, action_url, action_expires_at, asks,
                 due_ms, event, event_hash, command_topic, command, command_hash, callback_id, expected_owed,
-                lane, n)
+                lane, available_from, available_to, operator, operator_says, n)
 ),
 news AS (
     SELECT *
@@ -37,7 +37,7 @@ standing AS MATERIALIZED (
     FOR NO KEY UPDATE SKIP LOCKED
 ),
 booking AS MATERIALIZED (
-    SELECT a.id, a.owed
+    SELECT a.id, a.owed, a.available
     FROM accounts a
     WHERE a.id = ANY (ARRAY (SELECT s.account_id
                              FROM standing s
@@ -53,11 +53,15 @@ accepted AS MATERIALIZED (
     LEFT JOIN booking b ON b.id = s.account_id
     WHERE NOT EXISTS (SELECT FROM transitions x WHERE x.transaction_id = c.transaction_id AND x.cause = c.cause)
       AND (c.expected_owed IS NULL OR b.owed = c.expected_owed)
-      -- Two repayments of one debt do not share a statement: the second was made up from a debt that is no more.
-      AND (coalesce(c.expected_owed, 0) = 0
+      AND (c.available_from IS NULL OR b.available >= c.available_from)
+      AND (c.available_to IS NULL OR b.available <= c.available_to)
+      -- Two repayments of one debt do not share a statement: the second was made up from a debt that is no more. Nor do two that take of
+      -- one balance.
+      AND ((coalesce(c.expected_owed, 0) = 0 AND c.available_from IS NULL)
            OR NOT EXISTS (SELECT FROM change earlier
                           JOIN standing e ON e.id = earlier.transaction_id
-                          WHERE e.account_id = s.account_id AND earlier.expected_owed > 0 AND earlier.n < c.n))
+                          WHERE e.account_id = s.account_id AND (earlier.expected_owed > 0 OR earlier.available_from IS NOT NULL)
+                            AND earlier.n < c.n))
 ),
 moved AS (
     UPDATE transactions t
@@ -88,9 +92,9 @@ step AS MATERIALIZED (
 ),
 told AS (
     INSERT INTO transitions (transaction_id, version, from_status, to_status, to_substatus, cause, actor, reason_code, attempt, gateway,
-                             event_seq, event_hash, command_seq, command_hash, command_topic)
+                             event_seq, event_hash, command_seq, command_hash, command_topic, operator, operator_says)
     SELECT transaction_id, version, from_status, to_status, substatus, cause, actor, reason_code, attempt, gateway,
-           event_seq, event_hash, CASE WHEN command IS NOT NULL THEN event_seq + 1 END, command_hash, command_topic
+           event_seq, event_hash, CASE WHEN command IS NOT NULL THEN event_seq + 1 END, command_hash, command_topic, operator, operator_says
     FROM step
 ),
 tried AS (

@@ -16,6 +16,7 @@ use payfleet::routing::{self, Routing};
 use payfleet::sealing::{self, Sealer};
 use payfleet::service::http;
 use payfleet::service::secret::Secret;
+use payfleet::settlement::{self, Foundation, Settlement};
 use serde_json::{Value, json};
 use sqlx::PgPool;
 use tokio_util::sync::CancellationToken;
@@ -64,6 +65,7 @@ pub struct Api {
     pub address: SocketAddr,
     pub redis: Redis,
     pub routing: Routing,
+    pub settlement: Settlement,
     pub stop: CancellationToken,
 }
 
@@ -86,6 +88,15 @@ pub async fn open_with(database: &Database, choice: Choice) -> Api {
     let routing = Routing::start(database.app.clone(), &gateways, &tasks, stop.clone());
     routing.loaded().await;
     let (sealer, doorbell) = (Sealer::new(&sealing_keys()).unwrap(), Doorbell::start(&postgres, &tasks, stop.clone()));
+    let foundation = Foundation {
+        pool: database.app.clone(),
+        postgres: postgres.clone(),
+        gateways: gateways.clone(),
+        routing: routing.clone(),
+        sealer: sealer.clone(),
+        doorbell: doorbell.clone(),
+    };
+    let settlement = Settlement::start(&settlement::Settings::default(), foundation, &tasks).unwrap();
     let receiver = Receiver::new(
         choice.callback,
         gateways,
@@ -106,13 +117,14 @@ pub async fn open_with(database: &Database, choice: Choice) -> Api {
         doorbell,
         clock: routing.clock(),
         tracker: tasks.clone(),
+        settlement: settlement.clone(),
     };
     let listener = http::bind("127.0.0.1:0", "TEST").await.unwrap();
     let address = listener.local_addr().unwrap();
     let others = warp::path!("others").map(|| warp::reply::Response::new("others".into()));
     let others = others.or(receiver.routes()).unify().boxed();
     tasks.spawn(ingress::run(listener, parts, others, stop.clone()));
-    Api { address, redis, routing, stop }
+    Api { address, redis, routing, settlement, stop }
 }
 
 /// Euros go to the first gateway that can; the rest to none.

@@ -4,6 +4,7 @@ pub mod client;
 
 pub mod acceptance;
 pub mod api;
+mod cancelling;
 mod limits;
 mod locked;
 pub mod orders;

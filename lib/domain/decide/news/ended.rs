@@ -50,7 +50,8 @@ impl Learner<'_> {
             return Decision::step(step.done());
         }
         match status {
-            Status::Succeeded if by_callback => self.ask_first(),
+            Status::Succeeded if !self.was_asked() => self.ask_first(),
+            Status::Succeeded if self.transaction.kind == Kind::Withdrawal => self.failed_once_paid(),
             Status::Succeeded => {
                 self.review("contradiction", "The gateway reports failure after success.", AttemptState::Declined)
             }
@@ -68,7 +69,12 @@ impl Learner<'_> {
 
     pub(super) fn expired(&self) -> Decision {
         if !self.is_live() {
-            return self.confirmed();
+            let contradicts = self.is_current() && self.transaction.status == Status::Succeeded;
+            return match (contradicts, self.was_asked()) {
+                (true, true) => self.contradicted(),
+                (true, false) => self.ask_first(),
+                (false, _) => self.confirmed(),
+            };
         }
         if matches!(self.news.source, Source::Callback { .. }) {
             return self.ask_first();
@@ -88,15 +94,47 @@ impl Learner<'_> {
         Decision::step(step.reason("declined", message, Some("expired".into())).post_failure().done())
     }
 
-    pub(super) fn reversed(&self) -> Decision {
+    /// Only the whole of a payment is taken back without a human, and only on the word of a gateway that was asked.
+    pub(super) fn reversed(&self, money: Money, how: Reversal) -> Decision {
+        let whole = self.is_current() && money == self.transaction.money;
         match self.transaction.status {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
+            Status::Succeeded if whole => self.take_back(how),
             Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
             Status::Review | Status::Reversed => Decision::Nothing("already known"),
+            _ if self.is_live() && !self.was_asked() => self.ask_first(),
+            // It had succeeded, unheard: that is booked first, and asked about at once.
+            _ if self.is_live() && whole => Decision::step(
+                self.step(Status::Succeeded, AttemptState::Succeeded)
+                    .post_success()
+                    .due_in(Some(self.context.policy.ask_in(0)))
+                    .ask_about(self.attempt)
+                    .done(),
+            ),
             _ if self.is_live() || self.transaction.status == Status::Succeeded => {
-                self.review("taken_back", "The gateway took the payment back.", self.attempt.state)
+                let what = format!("The gateway took {money} back, the payment is over {}.", self.transaction.money);
+                self.review("taken_back", &what, self.attempt.state)
             }
             _ => self.note(self.attempt.state),
         }
+    }
+
+    /// Paid, and come back, as a gateway says that was asked: it is asked once more. An answer that is older than the first says no more.
+    fn failed_once_paid(&self) -> Decision {
+        let since = |asked_at| asked_at >= self.transaction.updated_at;
+        match self.news.source {
+            _ if !self.transaction.contradicted => self.ask_first(),
+            Source::Answer { asked_at } if since(asked_at) => self.take_back(Reversal::Returned),
+            _ => self.ask_later(),
+        }
+    }
+
+    fn take_back(&self, how: Reversal) -> Decision {
+        let step = self.step(Status::Reversed, self.attempt.state).substatus(how.substatus());
+        let message = match how {
+            Reversal::Chargeback => "The gateway took the payment back.",
+            Reversal::Returned => "The payment came back.",
+        };
+        Decision::step(step.reason("taken_back", message, None).post_reversal().done())
     }
 }

@@ -15,7 +15,7 @@ use crate::domain::change::{Actor, AttemptChange, CONTRADICTS, Change, Operation
 use crate::domain::event::Act;
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
-use crate::domain::outcome::Outcome;
+use crate::domain::outcome::{Outcome, Reversal};
 use crate::domain::route::Next;
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
 
@@ -61,7 +61,7 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         Outcome::Rejected { .. } | Outcome::Unreachable { .. } | Outcome::Later { .. } => learner.refused(),
         Outcome::NotFound => learner.not_found(),
         Outcome::Unseen => learner.unseen(),
-        Outcome::Reversed { .. } => learner.reversed(),
+        Outcome::Reversed { money, how, .. } => learner.reversed(*money, *how),
         Outcome::Unknown { .. } => learner.unknown(),
     }
 }

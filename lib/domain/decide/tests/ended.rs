@@ -174,7 +174,7 @@ fn no_such_payment_before_a_capture_does_not_count_after_it() {
 }
 
 #[test]
-fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_payment_to_a_human() {
+fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_reverses_the_payment() {
     for kind in [Kind::Deposit, Kind::Withdrawal] {
         let transaction = payment(kind, Status::Succeeded);
         let attempt = transaction.attempts[0].id;
@@ -187,8 +187,8 @@ fn a_bell_after_success_finds_out_that_the_money_was_taken_back_and_hands_the_pa
         let back = Outcome::Reversed { reference: reference(), money: euros(1_000), how: Reversal::Chargeback };
         let decision = told(&asked, ANSWER, &back);
         let found = (step(&decision).to, step(&decision).reason.as_ref().map(|reason| reason.code.as_str()));
-        assert_eq!(found, (Status::Review, Some("taken_back")));
-        assert!(step(&decision).postings.is_empty());
+        assert_eq!(found, (Status::Reversed, Some("taken_back")));
+        assert!(!step(&decision).postings.is_empty());
     }
 }
 

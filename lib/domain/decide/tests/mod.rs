@@ -2,10 +2,13 @@
 
 mod apart;
 mod asked;
+mod books;
 mod ended;
 mod every;
 mod named;
 mod orders;
+mod resolved;
+mod table;
 
 use std::time::Duration;
 
@@ -91,6 +94,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         kind,
         user_id: Uuid::now_v7(),
         account_id: 1,
+        available: 1_000,
         owed: 0,
         money: euros(1_000),
         country: "DE".into(),
@@ -109,6 +113,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         contradicted: false,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),
+        updated_at: NOW - Duration::from_secs(1),
         attempts: if sent { vec![attempt] } else { Vec::new() },
     }
 }

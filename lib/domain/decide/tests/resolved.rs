@@ -1,0 +1,187 @@
+//! Called off by its owner, taken back by its gateway, settled by a human.
+
+use super::*;
+use crate::domain::change::{Available, Word};
+use crate::domain::decide::cancel::{Cancel, cancel};
+use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
+use crate::domain::posting::{Account, Effect, Posting, Side};
+
+fn back(minor: i64) -> Outcome {
+    Outcome::Reversed { reference: "pi_1".into(), money: euros(minor), how: Reversal::Chargeback }
+}
+
+fn entries(postings: &[Posting]) -> Vec<(Effect, Side, Account, i64)> {
+    postings.iter().map(|p| (p.effect, p.side, p.account, p.amount)).collect()
+}
+
+#[test]
+fn a_payment_is_cancelled_only_while_no_attempt_was_ever_made_and_its_hold_is_released_with_it() {
+    let transaction = payment(Kind::Withdrawal, Status::Created);
+    let Cancel::Step(change) = cancel(&transaction) else { panic!("nothing was sent") };
+    assert_eq!((change.to, change.due_in, change.command.is_none()), (Status::Cancelled, None, true));
+    let release = [(Side::Debit, Account::Held), (Side::Credit, Account::Available)];
+    assert_eq!(entries(&change.postings), release.map(|(side, account)| (Effect::Release, side, account, 1_000)));
+    assert_eq!(cancel(&change.applied_to(&transaction, NOW)), Cancel::Already);
+    // Refused everywhere so far, it waits to be sent again: a refusal may yet turn out to have been none.
+    let mut refused = payment(Kind::Withdrawal, Status::Submitting);
+    refused.status = Status::Created;
+    assert_eq!(cancel(&refused), Cancel::TooLate);
+}
+
+#[test]
+fn what_is_taken_back_takes_what_is_there_and_the_rest_is_owed() {
+    let mut transaction = payment(Kind::Deposit, Status::Succeeded);
+    for (available, expected) in [
+        (1_500, Available::AtLeast(1_000)),
+        (1_000, Available::AtLeast(1_000)),
+        (300, Available::Exactly(300)),
+        (0, Available::Exactly(0)),
+    ] {
+        transaction.available = available;
+        let decision = told(&transaction, ANSWER, &back(1_000));
+        let change = step(&decision);
+        assert_eq!((change.to, change.substatus), (Status::Reversed, Some(Substatus::Chargeback)));
+        assert_eq!(change.expected_available, Some(expected), "{available}");
+        let sum = |account| change.postings.iter().filter(|p| p.account == account).map(Posting::delta).sum::<i64>();
+        let there = available.min(1_000);
+        assert_eq!((sum(Account::Available), sum(Account::Owed)), (-there, 1_000 - there));
+        assert_eq!(sum(Account::Clearing), -1_000);
+        assert!(change.postings.iter().all(|posting| posting.amount > 0));
+    }
+}
+
+#[test]
+fn a_withdrawal_that_comes_back_repays_what_is_owed_first() {
+    let mut transaction = payment(Kind::Withdrawal, Status::Succeeded);
+    transaction.owed = 400;
+    let decision = told(&transaction, ANSWER, &back(1_000));
+    let owed_first = vec![
+        (Effect::Reverse, Side::Debit, Account::Clearing, 1_000),
+        (Effect::Reverse, Side::Credit, Account::Owed, 400),
+        (Effect::Reverse, Side::Credit, Account::Available, 600),
+    ];
+    assert_eq!(entries(&step(&decision).postings), owed_first);
+}
+
+#[test]
+fn a_payout_that_failed_after_it_was_paid_comes_back_only_when_the_gateway_was_asked_twice() {
+    let transaction = payment(Kind::Withdrawal, Status::Succeeded);
+    let first = told(&transaction, ANSWER, &declined());
+    assert_eq!((step(&first).to, step(&first).command.is_some()), (Status::Succeeded, true));
+    let asked = step(&first).applied_to(&transaction, NOW);
+    // A question that was under way when the first answer came says nothing more.
+    let before = Source::Answer { asked_at: NOW - Duration::from_secs(1) };
+    let stale = told(&asked, before, &declined());
+    assert!(matches!(stale, Decision::LookAgain { due_in: Some(_), .. }), "{stale:?}");
+    let second = told(&asked, ANSWER, &declined());
+    assert_eq!((step(&second).to, step(&second).substatus), (Status::Reversed, Some(Substatus::Returned)));
+    let deposit = payment(Kind::Deposit, Status::Succeeded);
+    assert_eq!(step(&told(&deposit, ANSWER, &declined())).to, Status::Review);
+}
+
+#[test]
+fn a_callback_alone_and_a_part_of_the_money_reverse_nothing() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let transaction = payment(kind, Status::Succeeded);
+        let rang = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &back(1_000));
+        assert_eq!((step(&rang).to, step(&rang).postings.len()), (Status::Succeeded, 0));
+        let part = told(&transaction, ANSWER, &back(400));
+        assert_eq!((step(&part).to, step(&part).postings.len()), (Status::Review, 0));
+        let reversed = payment(kind, Status::Reversed);
+        assert!(matches!(told(&reversed, ANSWER, &back(1_000)), Decision::Nothing(_)), "the same again");
+    }
+}
+
+#[test]
+fn a_payment_taken_back_before_its_success_was_heard_of_books_both() {
+    for status in [Status::Submitting, Status::AwaitingGateway, Status::Unknown] {
+        let transaction = payment(Kind::Deposit, status);
+        let first = told(&transaction, ANSWER, &back(1_000));
+        assert_eq!((step(&first).to, step(&first).command.is_some()), (Status::Succeeded, true));
+        assert_eq!(step(&first).postings[0].effect, Effect::Credit);
+        let second = told(&step(&first).applied_to(&transaction, NOW), ANSWER, &back(1_000));
+        assert_eq!((step(&second).to, step(&second).postings[0].effect), (Status::Reversed, Effect::Reverse));
+    }
+}
+
+fn ruled(
+    transaction: &Transaction,
+    effects: &[Effect],
+    clearing: i64,
+    end: End,
+    moved: Option<i64>,
+) -> Result<Change, Unresolvable> {
+    let word = Word { operator: "ada".into(), says: "their console says so".into() };
+    let booked = Booked { effects: effects.to_vec(), clearing };
+    resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word })
+}
+
+#[test]
+fn a_humans_word_books_exactly_what_is_missing() {
+    use Effect::{Credit, Hold, Post, Recover, Release, Reverse};
+    let (deposit, withdrawal) = (payment(Kind::Deposit, Status::Review), payment(Kind::Withdrawal, Status::Review));
+    let refused = Unresolvable::HadSucceeded;
+    let never = Unresolvable::NeverSucceeded;
+    let cases: [(&Transaction, &[Effect], End, Result<Option<Effect>, Unresolvable>); 15] = [
+        (&deposit, &[], End::Succeeded, Ok(Some(Credit))),
+        (&deposit, &[], End::Failed, Ok(None)),
+        (&deposit, &[], End::Reversed, Err(never)),
+        (&deposit, &[Credit], End::Succeeded, Ok(None)),
+        (&deposit, &[Credit], End::Failed, Err(refused)),
+        (&deposit, &[Credit], End::Reversed, Ok(Some(Reverse))),
+        (&withdrawal, &[Hold], End::Succeeded, Ok(Some(Post))),
+        (&withdrawal, &[Hold], End::Failed, Ok(Some(Release))),
+        (&withdrawal, &[Hold], End::Reversed, Err(never)),
+        (&withdrawal, &[Hold, Post], End::Failed, Err(refused)),
+        (&withdrawal, &[Hold, Post], End::Reversed, Ok(Some(Reverse))),
+        (&withdrawal, &[Hold, Release], End::Succeeded, Ok(Some(Recover))),
+        (&withdrawal, &[Hold, Release], End::Failed, Ok(None)),
+        (&withdrawal, &[Hold, Release], End::Reversed, Err(never)),
+        (&withdrawal, &[Hold, Release, Recover], End::Reversed, Ok(Some(Reverse))),
+    ];
+    for (transaction, effects, end, expected) in cases {
+        let booked = ruled(transaction, effects, 0, end, None).map(|change| {
+            assert_eq!(change.word.as_ref().map(|word| word.operator.as_str()), Some("ada"));
+            assert!(change.from.may_become(change.to) && change.to.as_str() == end.as_str());
+            change.postings.first().map(|posting| posting.effect)
+        });
+        assert_eq!(booked, expected, "{end:?} of {effects:?}");
+    }
+}
+
+#[test]
+fn what_the_gateway_moved_otherwise_stands_in_suspense() {
+    let deposit = payment(Kind::Deposit, Status::Review);
+    let suspended = |change: &Change| {
+        let of = change.postings.iter().filter(|posting| posting.effect == Effect::Suspend);
+        of.map(|posting| (posting.side, posting.account, posting.amount)).collect::<Vec<_>>()
+    };
+    let (debit, credit) = (Side::Debit, Side::Credit);
+    let short = ruled(&deposit, &[], 0, End::Succeeded, Some(999)).unwrap();
+    assert_eq!(suspended(&short), [(debit, Account::Suspense, 1), (credit, Account::Clearing, 1)]);
+    let kept = ruled(&deposit, &[], 0, End::Failed, Some(999)).unwrap();
+    assert_eq!(suspended(&kept), [(debit, Account::Clearing, 999), (credit, Account::Suspense, 999)]);
+    let exact = ruled(&deposit, &[], 0, End::Succeeded, Some(1_000)).unwrap();
+    assert!(suspended(&exact).is_empty());
+    let withdrawal = payment(Kind::Withdrawal, Status::Review);
+    let more = ruled(&withdrawal, &[Effect::Hold], 0, End::Succeeded, Some(1_200)).unwrap();
+    assert_eq!(suspended(&more), [(debit, Account::Suspense, 200), (credit, Account::Clearing, 200)]);
+    let again = ruled(&deposit, &[Effect::Credit, Effect::Suspend], 999, End::Succeeded, Some(998));
+    assert_eq!(again, Err(Unresolvable::SuspendedBefore));
+    assert!(ruled(&deposit, &[Effect::Credit, Effect::Suspend], 999, End::Succeeded, Some(999)).is_ok());
+    assert_eq!(ruled(&deposit, &[], 0, End::Succeeded, Some(-1)), Err(Unresolvable::NotAnAmount(-1)));
+}
+
+#[test]
+fn that_a_success_has_expired_is_asked_about_and_never_taken_for_its_confirmation() {
+    let gone = Outcome::Expired { reference: None };
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let transaction = payment(kind, Status::Succeeded);
+        let asked = told(&transaction, ANSWER, &gone);
+        assert!(matches!(asked, Decision::LookAgain { due_in: Some(_), .. }), "{asked:?}");
+        for source in sources().into_iter().filter(|source| *source != ANSWER) {
+            let rang = told(&transaction, source, &gone);
+            assert_eq!((step(&rang).to, step(&rang).command.is_some()), (Status::Succeeded, true), "{source:?}");
+        }
+    }
+}

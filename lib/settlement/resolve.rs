@@ -1,0 +1,48 @@
+//! A human's word on a payment in review, committed like any other step. On a connection of the operator's own: no gateway is called, so
+//! none need be configured.
+//!
+//! If it dies here: the step is one commit. Who asks again is told that the payment is not in review any more, and where it stands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::PgConnection;
+
+use super::{Applied, Applying, TRIES};
+use crate::domain::change::Change;
+use crate::domain::decide::resolve::{Booked, Ruling, Unresolvable, resolve as decide};
+use crate::domain::ids::PublicId;
+use crate::ledger;
+use crate::postgres::combiner::Batch;
+use crate::transactions::load::load;
+
+/// Between two tries while somebody else has the payment or its account locked.
+const PAUSE: Duration = Duration::from_millis(50);
+
+#[derive(Debug, thiserror::Error)]
+pub enum ResolveError {
+    #[error("there is no such transaction")]
+    NoSuchTransaction,
+    #[error(transparent)]
+    Unresolvable(#[from] Unresolvable),
+    #[error("it moved or was locked all the time; nothing was done")]
+    Contended,
+    #[error("PostgreSQL failed: {0}")]
+    Database(#[from] sqlx::Error),
+}
+
+/// The step that was taken.
+pub async fn resolve(books: &mut PgConnection, id: PublicId, ruling: &Ruling) -> Result<Change, ResolveError> {
+    for _ in 0..TRIES {
+        let found = load(books, &[id.id]).await?.pop().filter(|(transaction, _)| transaction.kind == id.kind);
+        let (transaction, _) = found.ok_or(ResolveError::NoSuchTransaction)?;
+        // Read after the payment: entries that came since came with another version, which the step then misses.
+        let ledger::Booked { effects, clearing } = ledger::booked(books, id.id).await?;
+        let change = Arc::new(decide(&transaction, &Booked { effects, clearing }, ruling)?);
+        if Applying.run(books, &[Arc::clone(&change)]).await? == [Applied::Taken] {
+            return Ok(Arc::unwrap_or_clone(change));
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+    Err(ResolveError::Contended)
+}
