@@ -1,10 +1,12 @@
 //! Looks after one place of the fleet: does to whoever holds it what the schedule says, and puts another there at once.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::{Duration, Instant};
 
 use payfleet::service::failpoint::Window;
+use rustix::process::Signal;
 
 use super::ground::{Armed, Ground, is_rare};
 use super::poison;
@@ -191,6 +193,10 @@ impl<'a> Keeper<'a> {
             Ok(status) if status.success() => {}
             Ok(status) if status.code() == Some(1) && self.process.last_words().contains(OVERDUE) => {
                 self.tally.done("a process ended before it had finished: its deadline was over");
+            }
+            // Only whoever does not heed signals yet can die of this one: it had been started a moment ago, and had begun nothing.
+            Ok(status) if status.signal() == Some(Signal::TERM.as_raw()) => {
+                self.tally.done("a process was told to end before it had begun");
             }
             Ok(status) => {
                 self.tally.failure(format!("{name}, told to end, ended with {status}:\n{}", self.process.last_words()))
