@@ -143,7 +143,7 @@ impl Shell {
     /// On a connection of its own: a pool would hide why there is none.
     async fn look_at_schema(&self) -> Result<(), SchemaError> {
         let postgres = &self.settings.postgres;
-        let mut connection = postgres.connect(self.process.name).await.map_err(SchemaError::Unreachable)?;
+        let mut connection = postgres.connect(self.process.name).await?;
         let looking = async {
             let looked = schema::check(&mut connection).await;
             connection.close().await.ok();

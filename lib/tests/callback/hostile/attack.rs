@@ -170,9 +170,9 @@ impl Attacker {
 
 /// The dialect's message about a payment of its own: no two have the same bytes.
 fn varied(dialect: Dialect, rng: &mut StdRng) -> Vec<u8> {
-    let other = format!("01920000-0000-7000-8000-{:012x}", rng.next_u64() >> 16);
-    let text = dialect.body().replace("01920000-0000-7000-8000-000000000001", &other);
-    format!("{text}{}", " ".repeat(rng.random_range(1..64))).into_bytes()
+    let own = rng.next_u64() >> 16;
+    let written = dialect.body().replace("8000-000000000001", &format!("8000-{own:012x}"));
+    written.replace("8000000000000001", &format!("8000{own:012x}")).into_bytes()
 }
 
 /// One change that leaves other bytes.
