@@ -18,6 +18,7 @@ use super::output::{self, Table};
 use super::routes::{GATEWAYS, routes};
 use super::settings::Settings as Root;
 use crate::service::config::without_password;
+use crate::service::retry::policy;
 use crate::service::secret::Secret;
 use crate::{kafka, outbox, postgres, routing};
 
@@ -35,7 +36,7 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         let owner_url = "postgres://postgres@127.0.0.1:5432/payfleet".into();
-        Self { owner_url, app_password: Secret::default(), wait_ms: 60_000 }
+        Self { owner_url, app_password: Secret::default(), wait_ms: policy::MIGRATION.limit().as_millis() as u64 }
     }
 }
 

@@ -13,14 +13,10 @@ use tokio::time::Instant;
 
 use super::{Error, Settings, connect};
 use crate::postgres;
-use crate::service::retry::Waits;
+use crate::service::retry::policy;
 
 /// How long a try waits for a lock: payments wait as long behind it.
 const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
-
-/// For those who waited behind a try to get through.
-const LET_BY: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(4);
 
 /// Between two looks at who holds the lock.
 const WATCH: Duration = Duration::from_millis(100);
@@ -28,7 +24,7 @@ const WATCH: Duration = Duration::from_millis(100);
 /// Runs what is not applied yet, again and again while somebody else has a lock that it needs, for as long as patience lasts.
 pub(super) async fn run(settings: &Settings, owner: &mut PgConnection) -> Result<(), Error> {
     let (begin, patience) = (Instant::now(), Duration::from_millis(settings.wait_ms));
-    let mut waits = Waits::new(LET_BY, LONGEST);
+    let mut waits = policy::MIGRATION.waits();
     let pid: i32 = sqlx::query_scalar("SELECT pg_backend_pid()").fetch_one(&mut *owner).await?;
     let mut watching = None;
     let mut holder = None;

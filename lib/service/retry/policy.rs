@@ -171,6 +171,14 @@ pub const STORE: Rule = Rule {
     then: "–",
 };
 
+pub const MIGRATION: Rule = Rule {
+    name: "MIGRATION",
+    fails: "a migration that waits for a lock (55P03, 40P01): payments are let by before the next try",
+    schedule: Schedule::Jittered { first: ms(1_000), longest: ms(4_000) },
+    patience: Patience::For(ms(60_000)),
+    then: "`payfleet migrate` fails and names who holds the lock",
+};
+
 pub const POISON: Rule = Rule {
     name: "POISON",
     fails: "a record that breaks a rule (22, 23), cannot be read or names nothing; an event that Kafka refuses for itself",
@@ -206,9 +214,9 @@ pub const DECLINED: Rule = Rule {
 };
 
 /// In the order of the table.
-pub const RULES: [Rule; 14] = [
-    STATEMENT, LOCKED, SESSION, DELIVERY, TOPIC, RECORD, ANSWER, SWEEP, LISTENING, STORE, POISON, NOT_SENT, UNKNOWN,
-    DECLINED,
+pub const RULES: [Rule; 15] = [
+    STATEMENT, LOCKED, SESSION, DELIVERY, TOPIC, RECORD, ANSWER, SWEEP, LISTENING, STORE, MIGRATION, POISON, NOT_SENT,
+    UNKNOWN, DECLINED,
 ];
 
 /// SQLSTATEs, or their beginnings, that say that the connection is of no use: connection exceptions, the server ends the session, no

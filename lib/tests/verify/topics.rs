@@ -1,6 +1,6 @@
 //! Real topics of the test's own.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use payfleet::domain::event::{self, header};
 use payfleet::domain::lane::{LANES, lane_of};
@@ -84,7 +84,7 @@ impl Topics {
             let topic = settings.topic("payments.commands.stripe");
             let mut done = rdkafka::TopicPartitionList::new();
             for partition in 0..i32::from(LANES) {
-                let (_, end) = worker.fetch_watermarks(&topic, partition, Duration::from_secs(10)).unwrap();
+                let end = end_of(&worker, &topic, partition);
                 done.add_partition_offset(&topic, partition, rdkafka::Offset::Offset(end)).unwrap();
             }
             worker.commit(&done, CommitMode::Sync).unwrap();
@@ -99,6 +99,17 @@ impl Topics {
         let offset = rdkafka::Offset::Offset(before);
         offsets.add_partition_offset(&self.settings.topic(topic), partition, offset).unwrap();
         admin.delete_records(&offsets, &AdminOptions::new()).await.unwrap();
+    }
+}
+
+/// A partition that was just made has no leader for a moment.
+fn end_of(consumer: &BaseConsumer, topic: &str, partition: i32) -> i64 {
+    let begun = Instant::now();
+    loop {
+        match consumer.fetch_watermarks(topic, partition, Duration::from_secs(10)) {
+            Ok((_, end)) => return end,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(30), "{topic} {partition}: {error}"),
+        }
     }
 }
 
