@@ -35,7 +35,7 @@ async fn listen(mut client: TcpStream, asked: watch::Sender<usize>) -> std::io::
     let length = client.read(&mut heard).await?;
     if heard[..length] == TLS_REQUEST {
         client.write_all(b"N").await?;
-        client.read(&mut heard).await?;
+        let _startup = client.read(&mut heard).await?;
     }
     client.write_all(WELCOME).await?;
     if client.read(&mut heard).await? > 0 {

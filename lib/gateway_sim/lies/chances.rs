@@ -107,6 +107,6 @@ mod tests {
             let lies = Lies { drip: bad, ..Lies::default() };
             assert_eq!(lies.problems(), ["drip: is not between 0 and 1"]);
         }
-        assert_eq!(Lies { drip: 1.0, ..Lies::default() }.problems(), [String::new(); 0]);
+        assert!(Lies { drip: 1.0, ..Lies::default() }.problems().is_empty());
     }
 }

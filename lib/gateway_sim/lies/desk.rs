@@ -173,9 +173,12 @@ mod tests {
         Desk::new(seed, PerGateway { stripe: lies.clone(), paypal: lies.clone(), bank: lies })
     }
 
+    /// What an order meets, and each question about it.
+    type Met = (Meets, Vec<Option<Lie>>);
+
     /// What orders and three questions about each meet, in whatever order they come.
-    fn decisions(desk: &Desk, keys: &[(Vendor, u64)]) -> BTreeMap<(Vendor, u64), (Meets, Vec<Option<Lie>>)> {
-        let mut all: BTreeMap<_, (Meets, Vec<Option<Lie>>)> = BTreeMap::new();
+    fn decisions(desk: &Desk, keys: &[(Vendor, u64)]) -> BTreeMap<(Vendor, u64), Met> {
+        let mut all: BTreeMap<_, Met> = BTreeMap::new();
         for round in 0..3 {
             for (vendor, key) in keys {
                 let key_text = key.to_string();

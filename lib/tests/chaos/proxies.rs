@@ -144,6 +144,11 @@ pub fn ports() -> BTreeMap<Line, u16> {
     Line::ALL.map(|line| (line, free_port().unwrap())).into()
 }
 
+/// Before anything is started: who fails later leaves servers behind.
+pub fn must_be_installed() {
+    assert!(Path::new(PROGRAM).is_file(), "{PROGRAM} is not there: `make prepare` installs it");
+}
+
 pub struct Proxies {
     server: Supervised,
     http: reqwest::Client,
@@ -153,7 +158,6 @@ pub struct Proxies {
 impl Proxies {
     /// Starts it with a line for each (port here, port there).
     pub async fn start(directory: &Path, lines: &BTreeMap<Line, (u16, u16)>) -> Self {
-        assert!(Path::new(PROGRAM).is_file(), "{PROGRAM} is not there: `make prepare` installs it");
         stop_orphan(NAME, directory, Signal::TERM).await;
         let port = free_port().unwrap();
         let mut command = Command::new(PROGRAM);

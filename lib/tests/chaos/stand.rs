@@ -11,7 +11,7 @@ use super::bound::Times;
 use super::course;
 use super::ground::{Ground, Ports};
 use super::keeper;
-use super::proxies::Proxies;
+use super::proxies::{self, Proxies};
 use super::report::Run;
 use super::schedule::{Hand, Schedule, Size};
 use super::watch::Watch;
@@ -31,6 +31,7 @@ pub struct Stand<'a> {
 
 /// The run, or how it broke off; and where it left everything behind.
 pub async fn with_stand(size: Size, times: Times, schedule: &Schedule) -> (Result<Run, Box<dyn Any + Send>>, PathBuf) {
+    proxies::must_be_installed();
     let ports = Ports::choose();
     let mut site = Site::prepare_behind("chaos", &[], &ports.doors()).await;
     let path = site.path().to_owned();

@@ -116,13 +116,16 @@ fn ruled(
     resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word })
 }
 
+/// A payment, what is booked of it, a human's word, and what that books.
+type Case<'a> = (&'a Transaction, &'a [Effect], End, Result<Option<Effect>, Unresolvable>);
+
 #[test]
 fn a_humans_word_books_exactly_what_is_missing() {
     use Effect::{Credit, Hold, Post, Recover, Release, Reverse};
     let (deposit, withdrawal) = (payment(Kind::Deposit, Status::Review), payment(Kind::Withdrawal, Status::Review));
     let refused = Unresolvable::HadSucceeded;
     let never = Unresolvable::NeverSucceeded;
-    let cases: [(&Transaction, &[Effect], End, Result<Option<Effect>, Unresolvable>); 15] = [
+    let cases: [Case<'_>; 15] = [
         (&deposit, &[], End::Succeeded, Ok(Some(Credit))),
         (&deposit, &[], End::Failed, Ok(None)),
         (&deposit, &[], End::Reversed, Err(never)),
