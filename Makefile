@@ -13,7 +13,7 @@ TEST_FEATURES := --features failpoints
 .DEFAULT_GOAL := help
 .PHONY: help
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-13s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: prepare
 prepare: ## install what this machine lacks to build, run and test
@@ -57,6 +57,11 @@ check: ## formatting, lints, dependencies: no warning allowed
 	cargo fmt --check
 	$(OFFLINE) cargo clippy --locked --all-targets --all-features -- -D warnings
 	cargo deny --log-level error check bans licenses sources
+
+.PHONY: release-check
+release-check: ## build what is shipped, and see that it can be stopped at no failpoint and has no bug planted
+	@lib/dev/prepare.sh
+	@lib/dev/release-check.sh
 
 .PHONY: sqlx
 sqlx: ## regenerate .sqlx after a statement or a migration has changed

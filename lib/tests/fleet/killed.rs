@@ -27,7 +27,7 @@ const FROZEN: Place = (Role::Relay, 2);
 const INSIDE_WITHIN: Duration = Duration::from_secs(60);
 
 /// Short ways for a short test: how long things last, not what is done about them.
-const SETTINGS: [(&str, &str); 13] = [
+pub const SETTINGS: [(&str, &str); 13] = [
     ("SETTLEMENT__SCHEDULE", "1s 3s 5s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s 10s"),
     ("SETTLEMENT__SETTLE_WINDOW_MS", "2000"),
     ("SETTLEMENT__MARGIN_MS", "500"),

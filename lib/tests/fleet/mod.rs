@@ -10,6 +10,8 @@ pub mod site;
 
 mod beginning;
 mod broker_away;
+#[cfg(feature = "failpoints")]
+mod frozen_worker;
 mod judged;
 #[cfg(feature = "failpoints")]
 mod killed;

@@ -13,3 +13,4 @@ mod production;
 mod secrets;
 mod server;
 pub mod silent_gateway;
+mod strained;

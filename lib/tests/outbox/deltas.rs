@@ -196,6 +196,41 @@ async fn after_a_rebase_a_page_costs_a_page_however_long_the_ring_is() {
     assert_eq!(read, 20_000);
 }
 
+/// What a reader keeps alive are old versions of rows, of which the outbox has none; of a writer the cursor keeps its number.
+#[tokio::test]
+async fn a_page_costs_what_is_new_however_much_was_sent_since_a_reader_and_a_writer_began_that_stay_open() {
+    let database = Database::new().await;
+    let journal = Journal::new(&database.owner, 400).await;
+    let mut reader = reader(&database).await;
+    let mut old_reader = database.owner.begin().await.unwrap();
+    sqlx::raw_sql("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM outbox")
+        .execute(&mut *old_reader)
+        .await
+        .unwrap();
+    let mut old_writer = database.app.begin().await.unwrap();
+    journal::step(&mut old_writer, &journal.of_lane(3)[..1], 10).await.unwrap();
+    sqlx::query(
+        "INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload)
+         SELECT 0, 3, gen_random_uuid(), 1, 'payments.events', 't', '' FROM generate_series(1, 50000)",
+    )
+    .execute(&database.owner)
+    .await
+    .unwrap();
+    let (_, sent) = history::here(&mut reader).await.unwrap();
+    let position = Position { from: sent, to: None, last_id: 0 };
+    let new = &journal.of_lane(3)[1..];
+    journal::step(&mut database.app.acquire().await.unwrap(), new, 10).await.unwrap();
+    let (page, _) = look(&mut reader, 3, &position, None, 1_000).await;
+    assert_eq!(page.len(), 2 * new.len());
+    let mut scanned = Vec::new();
+    collect_scans(&explained(&mut reader, &[position.span(3, None, 1_000)]).await, &mut scanned);
+    assert!(!scanned.is_empty() && scanned.iter().sum::<f64>() <= 4.0 * new.len() as f64, "{scanned:?}");
+    old_writer.commit().await.unwrap();
+    let (page, _) = look(&mut reader, 3, &position, None, 1_000).await;
+    assert_eq!(page.len(), 2 * new.len() + 2, "what was written late is not found, or found with what was sent");
+    old_reader.rollback().await.unwrap();
+}
+
 /// Rows that each scan has given.
 fn collect_scans(value: &serde_json::Value, into: &mut Vec<f64>) {
     match value {

@@ -2,10 +2,12 @@
 //!
 //! Each rule is a function from sources to offences, and is itself seen to find what it is there to find.
 
+mod faults;
 mod layers;
 mod lengths;
 mod metrics;
 mod purity;
+mod release;
 mod retries;
 
 use std::path::{Path, PathBuf};
