@@ -14,6 +14,8 @@ use super::transaction::{Attempt, OperationState, Transaction};
 
 /// How the cause of a step ends that records a contradiction of how the payment ended; `transactions/sql/load.sql` looks for it.
 pub const CONTRADICTS: &str = ":contradicts";
+/// How the cause of a step begins that was taken because of the answer to a question.
+pub const ASKED: &str = "asked:";
 
 /// Who caused a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]

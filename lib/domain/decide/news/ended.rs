@@ -103,9 +103,10 @@ impl Learner<'_> {
             Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
             Status::Review | Status::Reversed => Decision::Nothing("already known"),
             _ if self.is_live() && !self.was_asked() => self.ask_first(),
-            // It had succeeded, unheard: that is booked first, and asked about at once.
+            // It had succeeded, unheard: that is booked first, and asked about at once. Should no answer come, a human gets it.
             _ if self.is_live() && whole => Decision::step(
                 self.step(Status::Succeeded, AttemptState::Succeeded)
+                    .contradicts()
                     .post_success()
                     .due_in(Some(self.context.policy.ask_in(0)))
                     .ask_about(self.attempt)

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::change::{Available, Word};
 use crate::domain::decide::cancel::{Cancel, cancel};
+use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
 use crate::domain::posting::{Account, Effect, Posting, Side};
 
@@ -101,6 +102,23 @@ fn a_payment_taken_back_before_its_success_was_heard_of_books_both() {
         assert_eq!(step(&first).postings[0].effect, Effect::Credit);
         let second = told(&step(&first).applied_to(&transaction, NOW), ANSWER, &back(1_000));
         assert_eq!((step(&second).to, step(&second).postings[0].effect), (Status::Reversed, Effect::Reverse));
+    }
+}
+
+#[test]
+fn a_payment_taken_back_before_its_success_was_heard_of_is_a_humans_if_the_gateway_says_no_more() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let late = NOW + Duration::from_secs(3_600);
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let transaction = payment(kind, Status::Unknown);
+        let mut after = step(&told(&transaction, ANSWER, &back(1_000))).applied_to(&transaction, NOW);
+        after.asks = 2;
+        let last = answered_at(late, &after, &silent);
+        assert!(matches!(last, Decision::LookAgain { due_in: Some(_), asks: 3, .. }), "forgotten: {last:?}");
+        after.asks = 3;
+        let due = within(late, |context| fell_due(&after, true, context));
+        let Due::Decided(decision) = due else { panic!("asked about for ever: {due:?}") };
+        assert_eq!(step(&decision).to, Status::Review);
     }
 }
 
