@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use payfleet::domain::change::{Change, Word};
 use payfleet::domain::decide::resolve::{End, Ruling, Unresolvable};
 use payfleet::domain::ids::{Kind, PublicId};
@@ -172,6 +173,21 @@ async fn two_deposits_taken_back_at_once_from_one_account_never_take_the_same_mo
     told(&fleet, payout, &failed).await;
     assert_eq!((fleet.balances().await, fleet.status(payout).await.0), ((0, 0, 0), "reversed".into()));
     the_books_are_right(&fleet).await;
+}
+
+#[tokio::test]
+async fn a_success_told_of_a_payment_that_was_taken_back_moves_nothing_and_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let counted = || recorder.handle().render().contains("successes_after_reversal_total{gateway=\"stripe\"} 1");
+    let fleet = Fleet::with(0).await;
+    let id = settled(&fleet, Kind::Deposit, 500).await;
+    told(&fleet, id, &succeeded(500)).await;
+    told(&fleet, id, &back(500)).await;
+    assert!(!counted());
+    told(&fleet, id, &succeeded(500)).await;
+    assert!(counted());
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "reversed".into()));
 }
 
 fn ruling(end: End, moved: Option<i64>) -> Ruling {

@@ -120,11 +120,12 @@ impl Learner<'_> {
         }
     }
 
-    /// Paid, and come back, as a gateway says that was asked: it is asked once more. An answer that is older than the first says no more.
+    /// Paid, and come back, as a gateway says that was asked: it is asked once more. What a callback said before counts for neither, and
+    /// an answer that is older than the first says no more.
     fn failed_once_paid(&self) -> Decision {
         let since = |asked_at| asked_at >= self.transaction.updated_at;
         match self.news.source {
-            _ if !self.transaction.contradicted => self.ask_first(),
+            _ if !self.transaction.contradicted_when_asked => self.ask_first(),
             Source::Answer { asked_at } if since(asked_at) => self.take_back(Reversal::Returned),
             _ => self.ask_later(),
         }

@@ -80,6 +80,24 @@ fn a_payout_that_failed_after_it_was_paid_comes_back_only_when_the_gateway_was_a
     assert_eq!(step(&told(&deposit, ANSWER, &declined())).to, Status::Review);
 }
 
+/// A callback's word and the answer to the one question that follows it are not two answers.
+#[test]
+fn what_a_callback_says_is_no_answer_to_a_question_whether_a_payout_came_back() {
+    let transaction = payment(Kind::Withdrawal, Status::Succeeded);
+    let rings = || Source::Callback { id: Uuid::now_v7() };
+    let rang = told(&transaction, rings(), &declined());
+    let after = step(&rang).applied_to(&transaction, NOW);
+    assert!(after.contradicted);
+    let first = told(&after, ANSWER, &declined());
+    let (to, postings) = (step(&first).to, step(&first).postings.len());
+    assert_eq!((to, postings, step(&first).command.is_some()), (Status::Succeeded, 0, true));
+    let asked = step(&first).applied_to(&after, NOW);
+    let rang = told(&asked, rings(), &declined());
+    let between = step(&rang).applied_to(&asked, NOW);
+    assert_eq!(step(&told(&between, ANSWER, &declined())).to, Status::Succeeded, "one answer since the callback");
+    assert_eq!(step(&told(&asked, ANSWER, &declined())).to, Status::Reversed);
+}
+
 #[test]
 fn a_callback_alone_and_a_part_of_the_money_reverse_nothing() {
     for kind in [Kind::Deposit, Kind::Withdrawal] {
