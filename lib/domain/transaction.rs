@@ -76,6 +76,8 @@ pub struct Transaction {
     pub contradicted: bool,
     /// The gateway did so when asked, and nothing has happened to the payment since.
     pub contradicted_when_asked: bool,
+    /// It stands as a human has settled it.
+    pub resolved: bool,
     pub submit_until: OffsetDateTime,
     pub created_at: OffsetDateTime,
     /// When the latest step was taken.

@@ -282,7 +282,7 @@ async fn a_contradiction_is_read_as_the_rules_make_it_up_and_no_more_once_a_huma
     let mut books = fleet.database.app.acquire().await.unwrap();
     let change = resolve(&mut books, PublicId { kind: Kind::Deposit, id }, &ruling).await.unwrap();
     let settled = read_as(&fleet, change.applied_to(&before, now)).await;
-    assert_eq!(said(&settled), (Status::Succeeded, false, false));
+    assert_eq!((said(&settled), settled.resolved), ((Status::Succeeded, false, false), true));
 
     let id = fleet.accepted(Kind::Withdrawal, 5).await;
     sent(&fleet, id).await;

@@ -12,7 +12,7 @@
 use uuid::Uuid;
 
 use super::build::Step;
-use crate::domain::change::{Actor, Change, Word};
+use crate::domain::change::{Actor, Change, RESOLVED, Word};
 use crate::domain::ids::Kind;
 use crate::domain::posting::{self, Account, Effect, Posting};
 use crate::domain::transaction::{Status, Substatus, Transaction};
@@ -96,7 +96,7 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
         End::Failed => step.substatus(Substatus::NotExecuted),
         End::Reversed => step.substatus(taken_back(transaction.kind)),
     };
-    Ok(step.reason("resolved", "Settled by an operator.", None).done())
+    Ok(step.reason(RESOLVED, "Settled by an operator.", None).done())
 }
 
 fn effects_of(transaction: &Transaction, booked: &Booked, end: End) -> Result<Vec<Posting>, Unresolvable> {

@@ -2,7 +2,8 @@ SELECT t.id, t.type AS kind, t.user_id, t.account_id, a.available, a.owed, t.amo
        t.return_url, t.status, t.substatus, t.gateway, t.attempt, t.round, t.next_action_url, t.next_action_expires_at, t.version, t.asks,
        t.submit_until, t.created_at, t.updated_at, clock_timestamp() AS "now!",
        coalesce(said.contradicted, false) AS "contradicted!",
-       coalesce(said.contradicted_when_asked, false) AS "contradicted_when_asked!"
+       coalesce(said.contradicted_when_asked, false) AS "contradicted_when_asked!",
+       coalesce(t.reason_code = 'resolved', false) AS "resolved!"
 FROM transactions t
 JOIN accounts a ON a.id = t.account_id
 -- Of the steps since the payment stands where it does, the one that led there included (domain/change.rs, Change::applied_to).

@@ -8,6 +8,9 @@ impl Learner<'_> {
         if status == Status::Review || status == Status::Reversed {
             return self.note(AttemptState::Succeeded);
         }
+        if self.was_settled_knowing(AttemptState::Succeeded) {
+            return self.confirmed();
+        }
         if money != self.transaction.money {
             let what = format!("The gateway reports {money}, the payment is over {}.", self.transaction.money);
             return self.review("amount_differs", &what, AttemptState::Succeeded);
@@ -49,6 +52,9 @@ impl Learner<'_> {
             let step = step.reason("declined", message, Some(code.to_owned())).post_failure();
             return Decision::step(step.done());
         }
+        if self.was_settled_knowing(AttemptState::Declined) {
+            return self.confirmed();
+        }
         match status {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
             Status::Succeeded if self.transaction.kind == Kind::Withdrawal => self.failed_once_paid(),
@@ -57,6 +63,11 @@ impl Learner<'_> {
             }
             _ => self.confirmed(),
         }
+    }
+
+    /// A human has settled the payment, and had this of the attempt before him: told again, it is no news.
+    fn was_settled_knowing(&self, state: AttemptState) -> bool {
+        self.transaction.resolved && self.attempt.state == state
     }
 
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.

@@ -221,3 +221,32 @@ fn that_a_success_has_expired_is_asked_about_and_never_taken_for_its_confirmatio
         }
     }
 }
+
+/// A gateway goes on saying what a human knew when he settled the payment.
+#[test]
+fn what_a_human_has_settled_does_not_come_back_to_review_by_the_same_news() {
+    let other = Outcome::Succeeded { reference: "pi_1".into(), money: euros(999) };
+    let mut given_up = payment(Kind::Deposit, Status::Submitting);
+    let mut newer = given_up.attempts[0].clone();
+    (newer.id, newer.number) = (Uuid::now_v7(), 2);
+    given_up.attempts.push(newer);
+    given_up.attempt = 2;
+    let succeeded_before = payment(Kind::Deposit, Status::Succeeded);
+    for (transaction, news, effects) in [
+        (payment(Kind::Deposit, Status::Unknown), other, &[][..]),
+        (given_up, succeeded(), &[][..]),
+        (succeeded_before, declined(), &[Effect::Credit][..]),
+    ] {
+        let reviewed = step(&told(&transaction, ANSWER, &news)).applied_to(&transaction, NOW);
+        assert_eq!(reviewed.status, Status::Review);
+        let change = ruled(&reviewed, effects, 0, End::Succeeded, None).unwrap();
+        let settled = change.applied_to(&reviewed, NOW);
+        for source in sources() {
+            let again = told(&settled, source, &news);
+            let rests = matches!(again, Decision::LookAgain { due_in: None, .. } | Decision::Nothing(_));
+            assert!(rests, "{} by {source:?}: {again:?}", news.name());
+        }
+        let else_said = told(&settled, Source::Callback { id: Uuid::now_v7() }, &back(1_000));
+        assert!(step(&else_said).command.is_some(), "something else is news");
+    }
+}
