@@ -229,6 +229,26 @@ async fn a_human_settles_a_wrong_amount_and_the_difference_stands_in_suspense() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_difference_that_stood_in_suspense_is_cleared_once_the_gateway_has_given_the_money_back() {
+    let fleet = Fleet::with(0).await;
+    let id = sent(&fleet, Kind::Deposit, 1_000).await;
+    told(&fleet, id, &succeeded(900)).await;
+    ruled(&fleet, Kind::Deposit, id, &ruling(End::Succeeded, Some(900))).await.unwrap();
+    told(&fleet, id, &succeeded(900)).await;
+    assert_eq!(fleet.status(id).await.0, "succeeded", "told again what the operator knew");
+    told(&fleet, id, &back(900)).await;
+    assert_eq!(fleet.status(id).await.0, "review");
+    let less = ruled(&fleet, Kind::Deposit, id, &ruling(End::Succeeded, Some(800))).await;
+    assert!(matches!(less, Err(ResolveError::Unresolvable(Unresolvable::SuspendedBefore))), "{less:?}");
+    ruled(&fleet, Kind::Deposit, id, &ruling(End::Reversed, Some(0))).await.unwrap();
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "reversed".into()));
+    let open = "SELECT count(*) FROM (SELECT account FROM ledger_entries WHERE account IN ('clearing', 'suspense') GROUP BY account
+                HAVING sum(CASE side WHEN 'debit' THEN amount ELSE -amount END) <> 0) open";
+    assert_eq!(fleet.count(open).await, 0);
+    the_books_are_right(&fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_payout_made_after_its_hold_was_released_is_taken_from_what_the_user_has() {
     let fleet = Fleet::with(0).await;
     settled(&fleet, Kind::Deposit, 1_000).await;

@@ -148,7 +148,9 @@ fn ruled(
     moved: Option<i64>,
 ) -> Result<Change, Unresolvable> {
     let word = Word { operator: "ada".into(), says: "their console says so".into() };
-    let booked = Booked { effects: effects.to_vec(), clearing };
+    // What these tests have in suspense is always what the gateway had less than it should.
+    let suspended = if effects.contains(&Effect::Suspend) { vec![Side::Credit] } else { Vec::new() };
+    let booked = Booked { effects: effects.to_vec(), clearing, suspended };
     resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word })
 }
 
@@ -205,6 +207,9 @@ fn what_the_gateway_moved_otherwise_stands_in_suspense() {
     let again = ruled(&deposit, &[Effect::Credit, Effect::Suspend], 999, End::Succeeded, Some(998));
     assert_eq!(again, Err(Unresolvable::SuspendedBefore));
     assert!(ruled(&deposit, &[Effect::Credit, Effect::Suspend], 999, End::Succeeded, Some(999)).is_ok());
+    // 900 came of 1,000, and went back: the 100 that stood in suspense are cleared.
+    let cleared = ruled(&deposit, &[Effect::Credit, Effect::Suspend], 900, End::Reversed, Some(0)).unwrap();
+    assert_eq!(suspended(&cleared), [(debit, Account::Clearing, 100), (credit, Account::Suspense, 100)]);
     assert_eq!(ruled(&deposit, &[], 0, End::Succeeded, Some(-1)), Err(Unresolvable::NotAnAmount(-1)));
 }
 
