@@ -14,6 +14,10 @@ use super::transaction::{Attempt, OperationState, Transaction};
 
 /// How the cause of a step ends that records a contradiction of how the payment ended; `transactions/sql/load.sql` looks for it.
 pub const CONTRADICTS: &str = ":contradicts";
+/// How the cause of a step begins that was taken because of the answer to a question; `transactions/sql/load.sql` looks for it too.
+pub const ASKED: &str = "asked:";
+/// The reason of what a human has settled; `transactions/sql/load.sql` looks for it.
+pub const RESOLVED: &str = "resolved";
 
 /// Who caused a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -145,7 +149,10 @@ impl Change {
         next.version += 1;
         next.updated_at = now;
         next.asks = self.asks;
-        next.contradicted = self.cause.ends_with(CONTRADICTS) || (self.from == self.to && transaction.contradicted);
+        let (contradicts, stays) = (self.cause.ends_with(CONTRADICTS), self.from == self.to);
+        next.contradicted = contradicts || (stays && transaction.contradicted);
+        next.contradicted_when_asked = contradicts && self.cause.starts_with(ASKED);
+        next.resolved = self.reason.as_ref().map_or(stays && transaction.resolved, |reason| reason.code == RESOLVED);
         if let Some(news) = &self.attempt_change {
             news.applied_to(&mut next, self.operation_change.as_ref(), now);
         }

@@ -74,6 +74,10 @@ pub struct Transaction {
     pub asks: i16,
     /// Somebody said, after the payment had ended as it stands, that it ended otherwise.
     pub contradicted: bool,
+    /// The gateway did so when asked, and nothing has happened to the payment since.
+    pub contradicted_when_asked: bool,
+    /// It stands as a human has settled it.
+    pub resolved: bool,
     pub submit_until: OffsetDateTime,
     pub created_at: OffsetDateTime,
     /// When the latest step was taken.

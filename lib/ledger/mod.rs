@@ -6,7 +6,7 @@
 use sqlx::postgres::PgConnection;
 use uuid::Uuid;
 
-use crate::domain::posting::Effect;
+use crate::domain::posting::{Effect, Side};
 use crate::domain::transaction::UnknownWord;
 
 /// Books that do not add up: a few of the cases in words, and how many there are.
@@ -31,6 +31,8 @@ pub struct Booked {
     pub effects: Vec<Effect>,
     /// The fold of its entries on `clearing`: what its gateway has for us by it.
     pub clearing: i64,
+    /// The sides of `clearing` on which a difference was booked.
+    pub suspended: Vec<Side>,
 }
 
 pub async fn booked(books: &mut PgConnection, transaction: Uuid) -> Result<Booked, sqlx::Error> {
@@ -38,7 +40,10 @@ pub async fn booked(books: &mut PgConnection, transaction: Uuid) -> Result<Booke
     let clearing = rows.iter().map(|row| row.clearing).sum();
     let corrupt = |error: UnknownWord| sqlx::Error::Decode(Box::new(error));
     let effects = rows.iter().map(|row| row.effect.parse::<Effect>().map_err(corrupt)).collect::<Result<_, _>>()?;
-    Ok(Booked { effects, clearing })
+    let on = |side, found: bool| found.then_some(side);
+    let suspended =
+        rows.iter().flat_map(|row| [on(Side::Debit, row.suspends_up), on(Side::Credit, row.suspends_down)]).flatten();
+    Ok(Booked { effects, clearing, suspended: suspended.collect() })
 }
 
 type Found = Result<Vec<Discrepancy>, sqlx::Error>;
@@ -77,7 +82,7 @@ pub async fn negative_balances(books: &mut PgConnection) -> Found {
     sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/negative_balances.sql").fetch_all(books).await
 }
 
-/// Effects booked twice on one side of an account, or by more than one step.
+/// Effects booked twice on one side of an account, or by more than one step; a difference may be put into suspense and cleared again.
 pub async fn repeated_effects(books: &mut PgConnection) -> Found {
     sqlx::query_file_as!(Discrepancy, "lib/ledger/sql/repeated_effects.sql").fetch_all(books).await
 }

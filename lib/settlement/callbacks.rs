@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{Committed, Error, Settlement, TRIES};
+use super::{Committed, Error, Settlement, TRIES, tell_of_second_success};
 use crate::callbacks::{self, Callback};
 use crate::domain::decide::Decision;
 use crate::domain::decide::news::{News, Source, learn, rung};
@@ -55,6 +55,7 @@ impl Settlement {
                 Decision::Note(_) => Some("kept with its attempt; the payment does not move"),
                 Decision::Nothing(why) => Some(*why),
             };
+            tell_of_second_success(&transaction, &decision);
             if self.carry_out(transaction.id, decision).await? == Committed::Applied {
                 if transaction.status == Status::Submitting {
                     failpoint::reached(Window::C15).await;

@@ -31,7 +31,7 @@ use crate::domain::decide::{Context, Decision};
 use crate::domain::lane::lane_of;
 use crate::domain::outcome::Outcome;
 use crate::domain::route::{GatewayState, Wanted, candidates};
-use crate::domain::transaction::Transaction;
+use crate::domain::transaction::{AttemptState, Status, Transaction};
 use crate::gateway::Gateways;
 use crate::outbox::doorbell::Doorbell;
 use crate::postgres;
@@ -86,6 +86,19 @@ struct Parts {
     sealer: Sealer,
     doorbell: Doorbell,
     policies: Policies,
+}
+
+/// A success of what was taken back is kept and moves nothing: a late copy of the first, or the money is there again, which only a human
+/// finds out.
+fn tell_of_second_success(transaction: &Transaction, decision: &Decision) {
+    if let Decision::Note(news) = decision
+        && transaction.status == Status::Reversed
+        && news.state == AttemptState::Succeeded
+    {
+        let gateway = news.gateway.clone();
+        metrics::counter!("payfleet_settlement_successes_after_reversal_total", "gateway" => gateway).increment(1);
+        tracing::warn!(transaction = %transaction.id, "the gateway tells of a success of a payment that was taken back");
+    }
 }
 
 /// What settlement stands on.
@@ -213,6 +226,7 @@ impl Settlement {
                 metrics::counter!("payfleet_settlement_unanswered_bells_total", "gateway" => gateway).increment(1);
                 tracing::warn!(transaction = %id, "the gateway rang about a payment that has ended, and said nothing when asked");
             }
+            tell_of_second_success(&transaction, &decision);
             if self.carry_out(id, decision).await? == Committed::Applied {
                 return Ok(());
             }

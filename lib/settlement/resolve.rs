@@ -37,8 +37,8 @@ pub async fn resolve(books: &mut PgConnection, id: PublicId, ruling: &Ruling) ->
         let found = load(books, &[id.id]).await?.pop().filter(|(transaction, _)| transaction.kind == id.kind);
         let (transaction, _) = found.ok_or(ResolveError::NoSuchTransaction)?;
         // Read after the payment: entries that came since came with another version, which the step then misses.
-        let ledger::Booked { effects, clearing } = ledger::booked(books, id.id).await?;
-        let change = Arc::new(decide(&transaction, &Booked { effects, clearing }, ruling)?);
+        let ledger::Booked { effects, clearing, suspended } = ledger::booked(books, id.id).await?;
+        let change = Arc::new(decide(&transaction, &Booked { effects, clearing, suspended }, ruling)?);
         if Applying.run(books, &[Arc::clone(&change)]).await? == [Applied::Taken] {
             return Ok(Arc::unwrap_or_clone(change));
         }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use payfleet::domain::change::{Change, Word};
 use payfleet::domain::decide::resolve::{End, Ruling, Unresolvable};
 use payfleet::domain::ids::{Kind, PublicId};
@@ -174,6 +175,21 @@ async fn two_deposits_taken_back_at_once_from_one_account_never_take_the_same_mo
     the_books_are_right(&fleet).await;
 }
 
+#[tokio::test]
+async fn a_success_told_of_a_payment_that_was_taken_back_moves_nothing_and_is_counted() {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let _here = metrics::set_default_local_recorder(&recorder);
+    let counted = || recorder.handle().render().contains("successes_after_reversal_total{gateway=\"stripe\"} 1");
+    let fleet = Fleet::with(0).await;
+    let id = settled(&fleet, Kind::Deposit, 500).await;
+    told(&fleet, id, &succeeded(500)).await;
+    told(&fleet, id, &back(500)).await;
+    assert!(!counted());
+    told(&fleet, id, &succeeded(500)).await;
+    assert!(counted());
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "reversed".into()));
+}
+
 fn ruling(end: End, moved: Option<i64>) -> Ruling {
     Ruling {
         id: Uuid::now_v7(),
@@ -210,6 +226,26 @@ async fn a_human_settles_a_wrong_amount_and_the_difference_stands_in_suspense() 
     let nobodys =
         "UPDATE transitions SET actor = 'worker', operator = NULL, operator_says = NULL WHERE actor = 'operator'";
     the_checker_finds(&fleet, nobodys).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_difference_that_stood_in_suspense_is_cleared_once_the_gateway_has_given_the_money_back() {
+    let fleet = Fleet::with(0).await;
+    let id = sent(&fleet, Kind::Deposit, 1_000).await;
+    told(&fleet, id, &succeeded(900)).await;
+    ruled(&fleet, Kind::Deposit, id, &ruling(End::Succeeded, Some(900))).await.unwrap();
+    told(&fleet, id, &succeeded(900)).await;
+    assert_eq!(fleet.status(id).await.0, "succeeded", "told again what the operator knew");
+    told(&fleet, id, &back(900)).await;
+    assert_eq!(fleet.status(id).await.0, "review");
+    let less = ruled(&fleet, Kind::Deposit, id, &ruling(End::Succeeded, Some(800))).await;
+    assert!(matches!(less, Err(ResolveError::Unresolvable(Unresolvable::SuspendedBefore))), "{less:?}");
+    ruled(&fleet, Kind::Deposit, id, &ruling(End::Reversed, Some(0))).await.unwrap();
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "reversed".into()));
+    let open = "SELECT count(*) FROM (SELECT account FROM ledger_entries WHERE account IN ('clearing', 'suspense') GROUP BY account
+                HAVING sum(CASE side WHEN 'debit' THEN amount ELSE -amount END) <> 0) open";
+    assert_eq!(fleet.count(open).await, 0);
+    the_books_are_right(&fleet).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

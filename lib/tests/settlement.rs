@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payfleet::domain::change::AttemptChange;
-use payfleet::domain::decide::news::Source;
-use payfleet::domain::ids::Kind;
+use payfleet::domain::change::{AttemptChange, Word};
+use payfleet::domain::decide::Decision;
+use payfleet::domain::decide::news::{News, Source, learn};
+use payfleet::domain::decide::resolve::{End, Ruling};
+use payfleet::domain::ids::{Kind, PublicId};
 use payfleet::domain::money::Money;
-use payfleet::domain::outcome::Outcome;
-use payfleet::domain::transaction::AttemptState;
+use payfleet::domain::outcome::{Outcome, Reversal};
+use payfleet::domain::transaction::{AttemptState, Status, Transaction};
 use payfleet::postgres::combiner::Batch;
-use payfleet::settlement::{Applied, Applying};
+use payfleet::settlement::{Applied, Applying, resolve};
 use payfleet::transactions::acts;
 use payfleet::worker::attempt::Attempts;
 use uuid::Uuid;
@@ -122,12 +124,9 @@ async fn a_statement_run_again_after_its_answer_was_lost_says_the_same_and_chang
     let attempt = sent(&fleet, id).await;
     let (transaction, now) = fleet.settlement.load(id).await.unwrap();
     let outcome = succeeded(1_000);
-    let news = payfleet::domain::decide::news::News { attempt, source: answered(), outcome: &outcome };
-    let decision = fleet
-        .settlement
-        .decide(&transaction, now, |context| payfleet::domain::decide::news::learn(&transaction, news, context))
-        .unwrap();
-    let payfleet::domain::decide::Decision::Step(change) = decision else { panic!("{decision:?}") };
+    let news = News { attempt, source: answered(), outcome: &outcome };
+    let decision = fleet.settlement.decide(&transaction, now, |context| learn(&transaction, news, context)).unwrap();
+    let Decision::Step(change) = decision else { panic!("{decision:?}") };
     let request = [Arc::new(*change)];
     let mut connection = fleet.database.app.acquire().await.unwrap();
     for _ in 0..2 {
@@ -245,6 +244,60 @@ async fn a_question_leaves_the_reason_why_a_payment_failed() {
     assert!(fleet.settlement.load(id).await.unwrap().0.contradicted);
     fleet.settlement.learn(id, attempt, answered(), &succeeded(5), None).await.unwrap();
     assert!(!fleet.settlement.load(id).await.unwrap().0.contradicted, "it stands as was said");
+}
+
+/// The payment as it is read, which is how the rules have made it up.
+async fn read_as(fleet: &Fleet, mut made_up: Transaction) -> Transaction {
+    let (read, _) = fleet.settlement.load(made_up.id).await.unwrap();
+    (made_up.updated_at, made_up.available, made_up.owed) = (read.updated_at, read.available, read.owed);
+    assert_eq!(read, made_up);
+    read
+}
+
+/// Takes the step that follows from the news.
+async fn heard(fleet: &Fleet, id: Uuid, source: Source, outcome: &Outcome) -> Transaction {
+    let (before, now) = fleet.settlement.load(id).await.unwrap();
+    let news = News { attempt: before.current_attempt().unwrap().id, source, outcome };
+    let decision = fleet.settlement.decide(&before, now, |context| learn(&before, news, context)).unwrap();
+    let Decision::Step(change) = decision else { panic!("{decision:?}") };
+    let made_up = change.applied_to(&before, now);
+    fleet.settlement.commit(*change).await.unwrap();
+    read_as(fleet, made_up).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_contradiction_is_read_as_the_rules_make_it_up_and_no_more_once_a_human_has_settled_it() {
+    let fleet = Fleet::with(100).await;
+    let rings = || Source::Callback { id: Uuid::now_v7() };
+    let said = |payment: &Transaction| (payment.status, payment.contradicted, payment.contradicted_when_asked);
+
+    let id = fleet.accepted(Kind::Deposit, 5).await;
+    sent(&fleet, id).await;
+    heard(&fleet, id, answered(), &succeeded(5)).await;
+    assert_eq!(said(&heard(&fleet, id, rings(), &declined()).await), (Status::Succeeded, true, false));
+    assert_eq!(heard(&fleet, id, answered(), &declined()).await.status, Status::Review);
+    let (before, now) = fleet.settlement.load(id).await.unwrap();
+    let word = Word { operator: "ada".into(), says: "seen in their console".into() };
+    let ruling = Ruling { id: Uuid::now_v7(), end: End::Succeeded, moved: None, word };
+    let mut books = fleet.database.app.acquire().await.unwrap();
+    let change = resolve(&mut books, PublicId { kind: Kind::Deposit, id }, &ruling).await.unwrap();
+    let settled = read_as(&fleet, change.applied_to(&before, now)).await;
+    assert_eq!((said(&settled), settled.resolved), ((Status::Succeeded, false, false), true));
+
+    let id = fleet.accepted(Kind::Withdrawal, 5).await;
+    sent(&fleet, id).await;
+    heard(&fleet, id, answered(), &succeeded(5)).await;
+    for _ in 0..2 {
+        assert_eq!(said(&heard(&fleet, id, rings(), &declined()).await), (Status::Succeeded, true, false));
+        assert_eq!(said(&heard(&fleet, id, answered(), &declined()).await), (Status::Succeeded, true, true));
+    }
+    assert_eq!(said(&heard(&fleet, id, answered(), &declined()).await), (Status::Reversed, false, false));
+
+    let id = fleet.accepted(Kind::Deposit, 5).await;
+    sent(&fleet, id).await;
+    let money = Money::new(5, "EUR".parse().unwrap());
+    let back = Outcome::Reversed { reference: "pi_1".into(), money, how: Reversal::Chargeback };
+    assert_eq!(said(&heard(&fleet, id, answered(), &back).await), (Status::Succeeded, true, true));
 }
 
 #[tokio::test(flavor = "multi_thread")]

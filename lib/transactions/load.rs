@@ -49,6 +49,8 @@ pub async fn load(
                 version: row.version,
                 asks: row.asks,
                 contradicted: row.contradicted,
+                contradicted_when_asked: row.contradicted_when_asked,
+                resolved: row.resolved,
                 submit_until: row.submit_until,
                 created_at: row.created_at,
                 updated_at: row.updated_at,

@@ -131,11 +131,14 @@ fn standing<'a>(transaction: &Transaction, context: Context<'a>) -> Option<&'a G
 }
 
 /// The gateway takes no payment now and nothing was sent: the next one, or wait. Never one before it, which the sweep may choose: processes
-/// that see the gateways differently would throw the payment to and fro.
+/// that see the gateways differently would throw the payment to and fro. The look that gave the command has been counted.
 fn reroute(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Decision {
     let cause = format!("reroute:{fresh}");
     let step = Step::new(transaction, Status::Created, cause, Actor::Worker);
     let here = context.candidates.iter().position(|name| *name == transaction.gateway);
+    let waited = (context.now - transaction.created_at).try_into().unwrap_or_default();
+    let is_away = standing(transaction, context).is_some_and(|gateway| gateway.away);
+    let wait = if is_away { context.policy.away_in(waited) } else { context.policy.retry_in(transaction.asks) };
     let onward = Context { candidates: &context.candidates[here.map_or(0, |here| here + 1)..], ..context };
     match onward.next_route(transaction, None) {
         Next::Try { gateway, round } => Decision::step(
@@ -143,8 +146,8 @@ fn reroute(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Deci
         ),
         Next::Wait { .. } | Next::Nowhere => Decision::LookAgain {
             version: transaction.version,
-            due_in: Some(context.policy.retry_in(transaction.asks)),
-            asks: transaction.asks.saturating_add(1),
+            due_in: Some(context.not_sent_in(transaction, wait)),
+            asks: transaction.asks,
         },
     }
 }

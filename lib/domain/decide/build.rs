@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use crate::domain::change::{Actor, AttemptChange, Available, Change, NextAction, OperationChange, Reason, Word};
+use crate::domain::change::{
+    Actor, AttemptChange, Available, CONTRADICTS, Change, NextAction, OperationChange, Reason, Word,
+};
 use crate::domain::event::{self, Act, Command, Emission, StatusChanged};
 use crate::domain::posting::{self, Posting};
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
@@ -60,6 +62,12 @@ impl<'a> Step<'a> {
             callback: None,
         };
         Self { transaction, change, act: None, about: None }
+    }
+
+    /// What caused it says otherwise than the payment stands after it: not forgotten, should the gateway give no answer.
+    pub fn contradicts(mut self) -> Self {
+        self.change.cause.push_str(CONTRADICTS);
+        self
     }
 
     pub fn due_in(mut self, due_in: Option<Duration>) -> Self {

@@ -71,7 +71,7 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
                 .done(),
         );
     }
-    let retry_in = Some(context.policy.retry_in(transaction.asks));
+    let retry_in = Some(context.not_sent_in(transaction, context.policy.retry_in(transaction.asks)));
     let asks = transaction.asks.saturating_add(1);
     if !delivered {
         return Decision::LookAgain { version: transaction.version, due_in: retry_in, asks };

@@ -28,6 +28,9 @@ use super::change::{AttemptChange, Change};
 use super::route::{GatewayState, Next, next};
 use super::transaction::{Attempt, Transaction};
 
+/// Of the time that a payment has waited to be sent, it waits this part more while its gateway is away.
+const AWAY_PART: u32 = 20;
+
 /// The times that govern a payment at its gateway.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Policy {
@@ -71,6 +74,12 @@ impl Policy {
         all_asked && now >= begun + self.schedule.iter().sum::<Duration>()
     }
 
+    /// For how long a payment that was not sent is left alone while its gateway is away: about as long as a gateway rests between two
+    /// probes, and longer only where it has waited long. A wait that doubled would outlast the fault.
+    fn away_in(&self, waited: Duration) -> Duration {
+        (waited / AWAY_PART).clamp(self.retry_first, self.retry_longest.max(self.retry_first))
+    }
+
     /// Doubling from `retry_first` to `retry_longest`.
     pub fn retry_in(&self, tries: i16) -> Duration {
         let doublings = u32::try_from(tries).unwrap_or(0).min(20);
@@ -99,6 +108,15 @@ impl<'a> Context<'a> {
             attempt.state = change.state;
         }
         next(self.candidates, self.gateways, &attempts, transaction.round)
+    }
+
+    /// When to look again at a payment that was not sent yet: cut so that it is looked at once more shortly before its time for sending
+    /// is over, and then at the end of it.
+    fn not_sent_in(&self, transaction: &Transaction, wait: Duration) -> Duration {
+        let end = transaction.submit_until;
+        let last_look = end - self.policy.retry_first;
+        let next = if self.now < last_look { last_look } else { end };
+        if self.now < next { wait.min((next - self.now).unsigned_abs()) } else { wait }
     }
 
     fn past(&self, moment: OffsetDateTime, by: Duration) -> bool {

@@ -8,13 +8,14 @@
 //! | a success | – | refused | reverse |
 //!
 //! Where a human says how much the gateway really moved, the difference from what the effects say stands in `suspense`.
+//! It may be put there once, and once be cleared: the ledger has one entry of an effect on each side of an account.
 
 use uuid::Uuid;
 
 use super::build::Step;
-use crate::domain::change::{Actor, Change, Word};
+use crate::domain::change::{Actor, Change, RESOLVED, Word};
 use crate::domain::ids::Kind;
-use crate::domain::posting::{self, Account, Effect, Posting};
+use crate::domain::posting::{self, Account, Effect, Posting, Side};
 use crate::domain::transaction::{Status, Substatus, Transaction};
 
 /// How a payment ends.
@@ -52,6 +53,8 @@ pub struct Booked {
     pub effects: Vec<Effect>,
     /// The fold of its entries on `clearing`.
     pub clearing: i64,
+    /// The sides of `clearing` on which differences were booked: each at most once.
+    pub suspended: Vec<Side>,
 }
 
 impl Booked {
@@ -72,7 +75,7 @@ pub enum Unresolvable {
     HadSucceeded,
     #[error("its success was never booked, so there is nothing to reverse: resolve it as failed")]
     NeverSucceeded,
-    #[error("a difference of it stands in suspense already")]
+    #[error("a difference of it was booked to suspense in this direction before")]
     SuspendedBefore,
     #[error("a gateway cannot have moved {0}")]
     NotAnAmount(i64),
@@ -96,7 +99,7 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
         End::Failed => step.substatus(Substatus::NotExecuted),
         End::Reversed => step.substatus(taken_back(transaction.kind)),
     };
-    Ok(step.reason("resolved", "Settled by an operator.", None).done())
+    Ok(step.reason(RESOLVED, "Settled by an operator.", None).done())
 }
 
 fn effects_of(transaction: &Transaction, booked: &Booked, end: End) -> Result<Vec<Posting>, Unresolvable> {
@@ -130,7 +133,8 @@ fn gap(
     };
     let new: i64 = effects.iter().filter(|p| p.account == Account::Clearing).map(Posting::delta).sum();
     let postings = posting::on_gap(at_gateway - booked.clearing - new);
-    if !postings.is_empty() && booked.has(Effect::Suspend) {
+    let again = |p: &Posting| p.account == Account::Clearing && booked.suspended.contains(&p.side);
+    if postings.iter().any(again) {
         return Err(Unresolvable::SuspendedBefore);
     }
     Ok(postings)

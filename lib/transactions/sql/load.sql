@@ -1,11 +1,18 @@
 SELECT t.id, t.type AS kind, t.user_id, t.account_id, a.available, a.owed, t.amount, t.currency, t.country, t.pinned_gateway, t.destination_kind,
        t.return_url, t.status, t.substatus, t.gateway, t.attempt, t.round, t.next_action_url, t.next_action_expires_at, t.version, t.asks,
        t.submit_until, t.created_at, t.updated_at, clock_timestamp() AS "now!",
-       t.status IN ('succeeded', 'failed', 'expired')
-       AND coalesce((SELECT true
-                     FROM transitions x
-                     WHERE x.transaction_id = t.id AND x.to_status = t.status AND x.cause LIKE '%:contradicts'
-                     LIMIT 1), false) AS "contradicted!"
+       coalesce(said.contradicted, false) AS "contradicted!",
+       coalesce(said.contradicted_when_asked, false) AS "contradicted_when_asked!",
+       coalesce(t.reason_code = 'resolved', false) AS "resolved!"
 FROM transactions t
 JOIN accounts a ON a.id = t.account_id
+-- Of the steps since the payment stands where it does, the one that led there included (domain/change.rs, Change::applied_to).
+CROSS JOIN LATERAL
+     (SELECT bool_or(x.cause LIKE '%:contradicts') AS contradicted,
+             bool_or(x.version = t.version AND x.cause LIKE 'asked:%:contradicts') AS contradicted_when_asked
+      FROM transitions x
+      WHERE x.transaction_id = t.id AND t.status IN ('succeeded', 'failed', 'expired')
+        AND x.version >= (SELECT max(moved.version)
+                          FROM transitions moved
+                          WHERE moved.transaction_id = t.id AND moved.from_status IS DISTINCT FROM moved.to_status)) said
 WHERE t.id = ANY ($1)

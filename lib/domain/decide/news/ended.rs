@@ -8,6 +8,9 @@ impl Learner<'_> {
         if status == Status::Review || status == Status::Reversed {
             return self.note(AttemptState::Succeeded);
         }
+        if self.was_settled_knowing(AttemptState::Succeeded) {
+            return self.confirmed();
+        }
         if money != self.transaction.money {
             let what = format!("The gateway reports {money}, the payment is over {}.", self.transaction.money);
             return self.review("amount_differs", &what, AttemptState::Succeeded);
@@ -49,6 +52,9 @@ impl Learner<'_> {
             let step = step.reason("declined", message, Some(code.to_owned())).post_failure();
             return Decision::step(step.done());
         }
+        if self.was_settled_knowing(AttemptState::Declined) {
+            return self.confirmed();
+        }
         match status {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
             Status::Succeeded if self.transaction.kind == Kind::Withdrawal => self.failed_once_paid(),
@@ -57,6 +63,11 @@ impl Learner<'_> {
             }
             _ => self.confirmed(),
         }
+    }
+
+    /// A human has settled the payment, and had this of the attempt before him: told again, it is no news.
+    fn was_settled_knowing(&self, state: AttemptState) -> bool {
+        self.transaction.resolved && self.attempt.state == state
     }
 
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
@@ -103,9 +114,10 @@ impl Learner<'_> {
             Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
             Status::Review | Status::Reversed => Decision::Nothing("already known"),
             _ if self.is_live() && !self.was_asked() => self.ask_first(),
-            // It had succeeded, unheard: that is booked first, and asked about at once.
+            // It had succeeded, unheard: that is booked first, and asked about at once. Should no answer come, a human gets it.
             _ if self.is_live() && whole => Decision::step(
                 self.step(Status::Succeeded, AttemptState::Succeeded)
+                    .contradicts()
                     .post_success()
                     .due_in(Some(self.context.policy.ask_in(0)))
                     .ask_about(self.attempt)
@@ -119,11 +131,12 @@ impl Learner<'_> {
         }
     }
 
-    /// Paid, and come back, as a gateway says that was asked: it is asked once more. An answer that is older than the first says no more.
+    /// Paid, and come back, as a gateway says that was asked: it is asked once more. What a callback said before counts for neither, and
+    /// an answer that is older than the first says no more.
     fn failed_once_paid(&self) -> Decision {
         let since = |asked_at| asked_at >= self.transaction.updated_at;
         match self.news.source {
-            _ if !self.transaction.contradicted => self.ask_first(),
+            _ if !self.transaction.contradicted_when_asked => self.ask_first(),
             Source::Answer { asked_at } if since(asked_at) => self.take_back(Reversal::Returned),
             _ => self.ask_later(),
         }

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::build::{REFERENCE_LIMIT, Step, attempt_now, shortened};
 use super::{Context, Decision};
-use crate::domain::change::{Actor, AttemptChange, CONTRADICTS, Change, OperationChange};
+use crate::domain::change::{ASKED, Actor, AttemptChange, Change, OperationChange};
 use crate::domain::event::Act;
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::money::Money;
@@ -102,7 +102,7 @@ impl<'a> Learner<'a> {
     fn cause(&self) -> String {
         match self.news.source {
             Source::Call { operation, begun, .. } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
-            Source::Answer { .. } => format!("asked:{}", self.transaction.version),
+            Source::Answer { .. } => format!("{ASKED}{}", self.transaction.version),
             Source::Callback { id } => format!("callback:{id}"),
         }
     }
@@ -179,9 +179,10 @@ impl<'a> Learner<'a> {
     /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer.
     fn ask_first(&self) -> Decision {
         let says_nothing = matches!(self.news.outcome, Outcome::Unknown { .. });
-        let mark = if self.transaction.status.is_final() && !says_nothing { CONTRADICTS } else { "" };
-        let cause = self.cause() + mark;
-        let step = Step::new(self.transaction, self.transaction.status, cause, self.actor())
+        let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor());
+        let contradicts = self.transaction.status.is_final() && !says_nothing;
+        let step = if contradicts { step.contradicts() } else { step };
+        let step = step
             .callback(self.callback())
             .asks(self.transaction.asks)
             .due_in(Some(self.context.policy.ask_in(0)))

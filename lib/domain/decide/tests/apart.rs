@@ -15,6 +15,11 @@ fn while_away<T>(away: &[&str], run: impl FnOnce(Context<'_>) -> T) -> T {
     run(Context { now: NOW, policy: &policy, candidates: &ROUTE, gateways: &gateways })
 }
 
+fn first_command(transaction: &Transaction) -> Command {
+    let gateway = transaction.gateway.clone();
+    Command { transaction_id: transaction.id, act: Act::Create, attempt: 1, gateway, version: transaction.version }
+}
+
 fn begun(transaction: &Transaction, act: Act, away: &[&str]) -> Begin {
     let command = Command {
         transaction_id: transaction.id,
@@ -85,4 +90,66 @@ fn a_question_that_is_told_to_come_later_comes_no_sooner() {
         let Decision::LookAgain { due_in: Some(due_in), .. } = decision else { panic!("{decision:?}") };
         assert_eq!(due_in.as_secs(), due_s, "told to come after {wait_s} s");
     }
+}
+
+/// The life of a payment with one gateway that was never sent, as far as the sweep and the worker, each by itself, see that gateway away:
+/// after how long it is sent, or given up, and how many commands that took.
+fn sent_after(
+    may_wait: u64,
+    sweep_sees_away: impl Fn(Duration) -> bool,
+    worker_sees_away: impl Fn(Duration) -> bool,
+) -> (Result<Duration, Duration>, usize) {
+    let policy = policy();
+    let mut transaction = payment(Kind::Deposit, Status::Created);
+    (transaction.created_at, transaction.submit_until) = (NOW, NOW + Duration::from_secs(may_wait));
+    let (mut now, mut commands) = (NOW, 1);
+    let mut order = Some(first_command(&transaction));
+    loop {
+        let waited = (now - NOW).unsigned_abs();
+        let gateway = |away| [GatewayState { name: ROUTE[0].into(), paused: false, away, pays_to: Vec::new() }];
+        let seen = gateway(if order.is_some() { worker_sees_away(waited) } else { sweep_sees_away(waited) });
+        let context = Context { now, policy: &policy, candidates: &ROUTE[..1], gateways: &seen };
+        let decision = match order.take() {
+            Some(order) => match begin(&transaction, &order, Uuid::now_v7(), context) {
+                Begin::Call { .. } => return (Ok(waited), commands),
+                Begin::Instead(decision) => decision,
+                Begin::Ask { .. } => panic!("there is nothing to ask about"),
+            },
+            None => match fell_due(&transaction, true, context) {
+                Due::Decided(decision) => decision,
+                other => panic!("{other:?}"),
+            },
+        };
+        match decision {
+            Decision::LookAgain { due_in: Some(due_in), asks, .. } => {
+                transaction.asks = asks;
+                now += due_in;
+            }
+            Decision::Step(change) if change.to == Status::Created => {
+                order = change.command.as_ref().map(|command| serde_json::from_slice(&command.payload).unwrap());
+                transaction = change.applied_to(&transaction, now);
+                commands += 1;
+            }
+            Decision::Step(change) if change.to == Status::Failed => return (Err(waited), commands),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+/// The worker's breaker is half open, and lets others in first; the sweep's knows nothing of it.
+#[test]
+fn a_payment_kept_out_by_a_breaker_is_sent_soon_after_its_gateway_is_back() {
+    let (sent, _) = sent_after(900, |_| false, |waited| waited.as_secs() <= 316);
+    assert!(sent.is_ok_and(|after| after.as_secs() < 340), "{sent:?}");
+    let (given_up, commands) = sent_after(24 * 3_600, |_| false, |_| true);
+    assert!(given_up.is_err() && commands < 300, "a command every few seconds for a day: {commands}");
+}
+
+#[test]
+fn a_payment_that_could_not_be_sent_is_looked_at_once_more_before_its_time_is_over_and_then_at_its_end() {
+    let away = |waited: Duration| waited.as_secs() < 880;
+    let last_look = Ok(Duration::from_secs(885));
+    assert_eq!(sent_after(900, away, away).0, last_look, "as the sweep sees it");
+    assert_eq!(sent_after(900, |_| false, away).0, last_look, "as the worker sees it");
+    assert_eq!(sent_after(900, |_| true, |_| true).0, Err(Duration::from_secs(900)));
 }

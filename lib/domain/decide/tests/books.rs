@@ -198,7 +198,12 @@ impl World {
     fn rule(&mut self, end: usize, moved: Option<i64>) -> TestCaseResult {
         let end = [End::Succeeded, End::Failed, End::Reversed][end % 3];
         let effects: HashSet<Effect> = self.entries.iter().map(|posting| posting.effect).collect();
-        let booked = Booked { effects: effects.into_iter().collect(), clearing: self.of(Account::Clearing) };
+        let gaps = self.entries.iter().filter(|p| p.effect == Effect::Suspend && p.account == Account::Clearing);
+        let booked = Booked {
+            effects: effects.into_iter().collect(),
+            clearing: self.of(Account::Clearing),
+            suspended: gaps.map(|posting| posting.side).collect(),
+        };
         let word = Word { operator: "ada".into(), says: "seen".into() };
         let Ok(change) = resolve(&self.payment, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word }) else {
             return Ok(());

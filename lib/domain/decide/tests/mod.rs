@@ -111,6 +111,8 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         version: 7,
         asks: 0,
         contradicted: false,
+        contradicted_when_asked: false,
+        resolved: false,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),
         updated_at: NOW - Duration::from_secs(1),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::domain::change::{Available, Word};
 use crate::domain::decide::cancel::{Cancel, cancel};
+use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
 use crate::domain::posting::{Account, Effect, Posting, Side};
 
@@ -79,6 +80,24 @@ fn a_payout_that_failed_after_it_was_paid_comes_back_only_when_the_gateway_was_a
     assert_eq!(step(&told(&deposit, ANSWER, &declined())).to, Status::Review);
 }
 
+/// A callback's word and the answer to the one question that follows it are not two answers.
+#[test]
+fn what_a_callback_says_is_no_answer_to_a_question_whether_a_payout_came_back() {
+    let transaction = payment(Kind::Withdrawal, Status::Succeeded);
+    let rings = || Source::Callback { id: Uuid::now_v7() };
+    let rang = told(&transaction, rings(), &declined());
+    let after = step(&rang).applied_to(&transaction, NOW);
+    assert!(after.contradicted);
+    let first = told(&after, ANSWER, &declined());
+    let (to, postings) = (step(&first).to, step(&first).postings.len());
+    assert_eq!((to, postings, step(&first).command.is_some()), (Status::Succeeded, 0, true));
+    let asked = step(&first).applied_to(&after, NOW);
+    let rang = told(&asked, rings(), &declined());
+    let between = step(&rang).applied_to(&asked, NOW);
+    assert_eq!(step(&told(&between, ANSWER, &declined())).to, Status::Succeeded, "one answer since the callback");
+    assert_eq!(step(&told(&asked, ANSWER, &declined())).to, Status::Reversed);
+}
+
 #[test]
 fn a_callback_alone_and_a_part_of_the_money_reverse_nothing() {
     for kind in [Kind::Deposit, Kind::Withdrawal] {
@@ -104,6 +123,23 @@ fn a_payment_taken_back_before_its_success_was_heard_of_books_both() {
     }
 }
 
+#[test]
+fn a_payment_taken_back_before_its_success_was_heard_of_is_a_humans_if_the_gateway_says_no_more() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let late = NOW + Duration::from_secs(3_600);
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let transaction = payment(kind, Status::Unknown);
+        let mut after = step(&told(&transaction, ANSWER, &back(1_000))).applied_to(&transaction, NOW);
+        after.asks = 2;
+        let last = answered_at(late, &after, &silent);
+        assert!(matches!(last, Decision::LookAgain { due_in: Some(_), asks: 3, .. }), "forgotten: {last:?}");
+        after.asks = 3;
+        let due = within(late, |context| fell_due(&after, true, context));
+        let Due::Decided(decision) = due else { panic!("asked about for ever: {due:?}") };
+        assert_eq!(step(&decision).to, Status::Review);
+    }
+}
+
 fn ruled(
     transaction: &Transaction,
     effects: &[Effect],
@@ -112,7 +148,9 @@ fn ruled(
     moved: Option<i64>,
 ) -> Result<Change, Unresolvable> {
     let word = Word { operator: "ada".into(), says: "their console says so".into() };
-    let booked = Booked { effects: effects.to_vec(), clearing };
+    // What these tests have in suspense is always what the gateway had less than it should.
+    let suspended = if effects.contains(&Effect::Suspend) { vec![Side::Credit] } else { Vec::new() };
+    let booked = Booked { effects: effects.to_vec(), clearing, suspended };
     resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word })
 }
 
@@ -172,6 +210,9 @@ fn what_the_gateway_moved_otherwise_stands_in_suspense() {
     let again = ruled(&deposit, &[Effect::Credit, Effect::Suspend], 999, End::Succeeded, Some(998));
     assert_eq!(again, Err(Unresolvable::SuspendedBefore));
     assert!(ruled(&deposit, &[Effect::Credit, Effect::Suspend], 999, End::Succeeded, Some(999)).is_ok());
+    // 900 came of 1,000, and went back: the 100 that stood in suspense are cleared.
+    let cleared = ruled(&deposit, &[Effect::Credit, Effect::Suspend], 900, End::Reversed, Some(0)).unwrap();
+    assert_eq!(suspended(&cleared), [(debit, Account::Clearing, 100), (credit, Account::Suspense, 100)]);
     assert_eq!(ruled(&deposit, &[], 0, End::Succeeded, Some(-1)), Err(Unresolvable::NotAnAmount(-1)));
 }
 
@@ -186,5 +227,34 @@ fn that_a_success_has_expired_is_asked_about_and_never_taken_for_its_confirmatio
             let rang = told(&transaction, source, &gone);
             assert_eq!((step(&rang).to, step(&rang).command.is_some()), (Status::Succeeded, true), "{source:?}");
         }
+    }
+}
+
+/// A gateway goes on saying what a human knew when he settled the payment.
+#[test]
+fn what_a_human_has_settled_does_not_come_back_to_review_by_the_same_news() {
+    let other = Outcome::Succeeded { reference: "pi_1".into(), money: euros(999) };
+    let mut given_up = payment(Kind::Deposit, Status::Submitting);
+    let mut newer = given_up.attempts[0].clone();
+    (newer.id, newer.number) = (Uuid::now_v7(), 2);
+    given_up.attempts.push(newer);
+    given_up.attempt = 2;
+    let succeeded_before = payment(Kind::Deposit, Status::Succeeded);
+    for (transaction, news, effects) in [
+        (payment(Kind::Deposit, Status::Unknown), other, &[][..]),
+        (given_up, succeeded(), &[][..]),
+        (succeeded_before, declined(), &[Effect::Credit][..]),
+    ] {
+        let reviewed = step(&told(&transaction, ANSWER, &news)).applied_to(&transaction, NOW);
+        assert_eq!(reviewed.status, Status::Review);
+        let change = ruled(&reviewed, effects, 0, End::Succeeded, None).unwrap();
+        let settled = change.applied_to(&reviewed, NOW);
+        for source in sources() {
+            let again = told(&settled, source, &news);
+            let rests = matches!(again, Decision::LookAgain { due_in: None, .. } | Decision::Nothing(_));
+            assert!(rests, "{} by {source:?}: {again:?}", news.name());
+        }
+        let else_said = told(&settled, Source::Callback { id: Uuid::now_v7() }, &back(1_000));
+        assert!(step(&else_said).command.is_some(), "something else is news");
     }
 }

@@ -102,7 +102,8 @@ fn resolved(transaction: &Transaction, end: End, ledger: Ledger) -> String {
     };
     let word = Word { operator: "ada".into(), says: "seen in their console".into() };
     let ruling = Ruling { id: Uuid::now_v7(), end, moved: None, word };
-    resolve(transaction, &Booked { effects, clearing: 0 }, &ruling).map_or(".".into(), |change| stepped(&change))
+    resolve(transaction, &Booked { effects, ..Booked::default() }, &ruling)
+        .map_or(".".into(), |change| stepped(&change))
 }
 
 fn follows(transaction: &Transaction, event: &Event) -> String {
