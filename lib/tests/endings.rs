@@ -20,7 +20,7 @@ use uuid::Uuid;
 use crate::harness::payments::Fleet;
 use crate::settlement::{answered, succeeded};
 
-fn back(minor: i64) -> Outcome {
+pub fn back(minor: i64) -> Outcome {
     let money = Money::new(minor, "EUR".parse().unwrap());
     Outcome::Reversed { reference: "pi_1".into(), money, how: Reversal::Chargeback }
 }
@@ -39,14 +39,14 @@ async fn sent(fleet: &Fleet, kind: Kind, amount: i64) -> Uuid {
     id
 }
 
-async fn settled(fleet: &Fleet, kind: Kind, amount: i64) -> Uuid {
+pub async fn settled(fleet: &Fleet, kind: Kind, amount: i64) -> Uuid {
     let id = sent(fleet, kind, amount).await;
     told(fleet, id, &succeeded(amount)).await;
     id
 }
 
 /// The ledger by itself, and against the statuses. Only where every balance came about by payments.
-async fn the_books_are_right(fleet: &Fleet) {
+pub async fn the_books_are_right(fleet: &Fleet) {
     use Invariant::{I1, I2, I3, I4, I12, I16, I26};
     let inputs = Inputs {
         postgres: fleet.database.settings(),
