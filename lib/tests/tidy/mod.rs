@@ -5,6 +5,7 @@
 mod layers;
 mod lengths;
 mod metrics;
+mod migrations;
 mod purity;
 mod retries;
 
