@@ -13,7 +13,7 @@ use payfleet::domain::outcome::{Outcome, Reversal};
 use payfleet::ops::verify::{Inputs, Invariant, Rest, Verdict, verify};
 use payfleet::settlement::{Cancelled, ResolveError, resolve};
 use payfleet::worker::attempt::Attempts;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
 
@@ -244,13 +244,29 @@ async fn of_many_humans_who_settle_one_payment_at_once_one_is_heard() {
     });
     let heard = join_all(words).await.into_iter().filter(|heard| *heard.as_ref().unwrap()).count();
     assert_eq!(heard, 1);
+    assert_eq!(fleet.count("SELECT count(*) FROM audit").await, 1);
     the_books_are_right(&fleet).await;
 }
 
-async fn payfleet(fleet: &Fleet, id: PublicId, more: &[&str]) -> Output {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_cannot_be_put_on_record_settles_nothing() {
+    let fleet = Fleet::with(0).await;
+    let id = sent(&fleet, Kind::Deposit, 1_000).await;
+    told(&fleet, id, &succeeded(999)).await;
+    sqlx::query("REVOKE INSERT ON audit FROM payfleet_app").execute(&fleet.database.owner).await.unwrap();
+    let refused = ruled(&fleet, Kind::Deposit, id, &ruling(End::Succeeded, Some(999))).await;
+    assert!(matches!(refused, Err(ResolveError::Database(_))), "{refused:?}");
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "review".into()));
+}
+
+async fn program(fleet: &Fleet, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_payfleet"));
     command.env_clear().env("PAYFLEET_POSTGRES__URL", &fleet.database.url);
-    command.arg("resolve").arg(id.to_string()).args(more).output().await.unwrap()
+    command.args(arguments).output().await.unwrap()
+}
+
+async fn payfleet(fleet: &Fleet, id: PublicId, more: &[&str]) -> Output {
+    program(fleet, &[["resolve", &id.to_string()].as_slice(), more].concat()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -280,6 +296,14 @@ async fn the_command_line_tells_done_from_refused_and_from_not_understood() {
     let json: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&json["status"], &json["substatus"]), (&"reversed".into(), &"chargeback".into()));
     assert_eq!(json["entries"].as_array().unwrap().len(), 4, "{json}");
+    // What was refused or not understood has left nothing.
+    let audit = program(&fleet, &["audit", "list", "--json"]).await;
+    let audit: Value = serde_json::from_slice(&audit.stdout).unwrap();
+    let shown = |act: &Value| json!(["actor", "act", "subject", "reason", "details"].map(|part| &act[part]));
+    let acts: Vec<Value> = audit.as_array().unwrap().iter().map(shown).collect();
+    let details = json!({ "end": "reversed", "moved": 600, "version": json["version"] });
+    let act = json!(["ada", "payment.resolve", public.to_string(), "a part of it was refunded", details]);
+    assert_eq!(acts, [act]);
     assert_eq!(fleet.balances().await, (0, 0, 0));
     the_books_are_right(&fleet).await;
     let unknown = PublicId { kind: Kind::Deposit, id: Uuid::now_v7() };
