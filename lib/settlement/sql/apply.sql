@@ -163,7 +163,8 @@ heard AS (
     UPDATE callbacks k
     SET state = 'applied', state_reason = NULL, due_at = NULL, done_at = clock_timestamp()
     FROM step s
-    WHERE k.id = s.callback_id AND k.state IN ('stored', 'unmatched')
+    -- A step outranks whoever has found meanwhile that nothing follows.
+    WHERE k.id = s.callback_id AND k.state IN ('stored', 'unmatched', 'ignored')
 ),
 sent AS (
     INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, traceparent, payload)
