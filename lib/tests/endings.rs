@@ -1,10 +1,13 @@
 //! Guarantees of the ends that come from outside the flow: the owner calls a payment off, a gateway takes it back, a human settles it.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use payfleet::domain::change::{Change, Word};
 use payfleet::domain::decide::resolve::{End, Ruling, Unresolvable};
 use payfleet::domain::ids::{Kind, PublicId};
@@ -96,6 +99,12 @@ async fn a_payment_that_was_sent_first_cannot_be_cancelled_and_keeps_its_hold() 
     assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((600, 400, 0), "awaiting_gateway".into()));
 }
 
+/// Under a recorder of its own, which knows what this work alone has met.
+async fn recorded<T>(recorder: PrometheusRecorder, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| metrics::with_local_recorder(&recorder, || work.as_mut().poll(context))).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_worker_and_an_owner_who_decide_at_the_same_time_exactly_one_has_the_payment() {
     let fleet = Fleet::with(4_000).await;
@@ -107,19 +116,22 @@ async fn of_a_worker_and_an_owner_who_decide_at_the_same_time_exactly_one_has_th
     // Nobody can commit until all have decided.
     let mut holding = fleet.database.owner.begin().await.unwrap();
     sqlx::query("SELECT FROM accounts, transactions FOR UPDATE").execute(&mut *holding).await.unwrap();
-    let mut racing = Vec::new();
+    let (mut racing, mut met) = (Vec::new(), Vec::new());
     for (n, id) in payments.iter().copied().enumerate() {
         let (attempts, settlement) = (Attempts::new(fleet.settlement.clone()), fleet.settlement.clone());
         let work = async move { attempts.handle(Fleet::first_command(id)).await.map(|()| None) };
         let call_off = async move { settlement.cancel(id).await.map(Some) };
         let both: [futures_util::future::BoxFuture<'static, _>; 2] = [Box::pin(work), Box::pin(call_off)];
         let [first, second] = both;
-        let (first, second) = if n % 2 == 0 { (first, second) } else { (second, first) };
-        racing.extend([tokio::spawn(first), tokio::spawn(second)]);
+        let racers = if n % 2 == 0 { [first, second] } else { [second, first] };
+        for racer in racers {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            met.push(recorder.handle());
+            racing.push(tokio::spawn(recorded(recorder, racer)));
+        }
     }
-    crate::harness::eventually("steps that find everything locked", Duration::from_secs(10), async || {
-        (fleet.count("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payfleet-settle%'").await > 0)
-            .then_some(())
+    crate::harness::eventually("every one to have found its payment locked", Duration::from_secs(10), async || {
+        met.iter().all(|told| told.render().contains("payfleet_settlement_busy_total")).then_some(())
     })
     .await;
     assert!(racing.iter().all(|task| !task.is_finished()));
