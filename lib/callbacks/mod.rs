@@ -3,6 +3,7 @@
 //! ```text
 //! stored ─▶ applied (a step was taken)      unmatched ─▶ the same, once its attempt is known
 //!       └─▶ ignored (nothing follows)             └─▶ ignored (it cannot become known, or has not for 30 days)
+//! ignored ─▶ applied (of two who opened it at the same time, the other took a step)
 //! ```
 //! If it dies between storing and applying: the record on payments.callbacks is consumed again, or the callback falls due.
 

@@ -1,20 +1,26 @@
-//! A human's word on a payment in review, committed like any other step. On a connection of the operator's own: no gateway is called, so
-//! none need be configured.
+//! A human's word on a payment in review, committed like any other step, and with it the audit's row. On a connection of the operator's
+//! own: no gateway is called, so none need be configured.
 //!
-//! If it dies here: the step is one commit. Who asks again is told that the payment is not in review any more, and where it stands.
+//! If it dies here: step and row are one commit. Who asks again is told that the payment is not in review any more, and where it stands.
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
+use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
 use super::{Applied, Applying, TRIES};
+use crate::audit::{self, Act};
 use crate::domain::change::Change;
 use crate::domain::decide::resolve::{Booked, Ruling, Unresolvable, resolve as decide};
 use crate::domain::ids::PublicId;
 use crate::ledger;
 use crate::postgres::combiner::Batch;
 use crate::transactions::load::load;
+
+/// The act's name in the audit.
+const ACT: &str = "payment.resolve";
 
 /// Between two tries while somebody else has the payment or its account locked.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -39,10 +45,26 @@ pub async fn resolve(books: &mut PgConnection, id: PublicId, ruling: &Ruling) ->
         // Read after the payment: entries that came since came with another version, which the step then misses.
         let ledger::Booked { effects, clearing, suspended } = ledger::booked(books, id.id).await?;
         let change = Arc::new(decide(&transaction, &Booked { effects, clearing, suspended }, ruling)?);
-        if Applying.run(books, &[Arc::clone(&change)]).await? == [Applied::Taken] {
+        let mut commit = books.begin().await?;
+        if Applying.run(&mut commit, &[Arc::clone(&change)]).await? == [Applied::Taken] {
+            put_on_record(&mut commit, id, &change, ruling).await?;
+            commit.commit().await?;
             return Ok(Arc::unwrap_or_clone(change));
         }
+        commit.rollback().await?;
         tokio::time::sleep(PAUSE).await;
     }
     Err(ResolveError::Contended)
+}
+
+async fn put_on_record(
+    commit: &mut PgConnection,
+    id: PublicId,
+    change: &Change,
+    ruling: &Ruling,
+) -> Result<(), sqlx::Error> {
+    let subject = id.to_string();
+    let details = json!({ "end": ruling.end.as_str(), "moved": ruling.moved, "version": change.expected_version + 1 });
+    let (actor, reason) = (&ruling.word.operator, &ruling.word.says);
+    audit::record(commit, &Act { actor, act: ACT, subject: &subject, reason, details }).await.map(drop)
 }

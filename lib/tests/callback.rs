@@ -4,15 +4,18 @@ mod hostile;
 mod http;
 
 use futures_util::future::join_all;
-use payfleet::callbacks::{NewCallback, Storing};
+use payfleet::callbacks::{NewCallback, Storing, ignore};
+use payfleet::domain::decide::news::Source;
 use payfleet::domain::ids::Kind;
 use payfleet::domain::outcome::{Notice, Outcome};
+use payfleet::ops::verify::{Inputs, Invariant, Rest, verify};
 use payfleet::postgres::combiner::Batch;
+use payfleet::settlement::Committed;
 use payfleet::worker::attempt::Attempts;
 use uuid::Uuid;
 
 use crate::harness::payments::{Fleet, sealer};
-use crate::settlement::succeeded;
+use crate::settlement::{decided, succeeded};
 
 /// Traces: of the request that brought a callback, and of the one that ordered its payment.
 const OF_THE_MESSAGE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -101,6 +104,31 @@ async fn a_duplicate_callback_posts_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn of_two_who_apply_one_callback_whoever_takes_a_step_outranks_whoever_finds_that_nothing_follows() {
+    let fleet = Fleet::with(0).await;
+    for (event, ignored_first) in [("evt_1", true), ("evt_2", false)] {
+        let (payment, attempt) = awaiting(&fleet, Kind::Deposit, 500).await;
+        let (callback, _) = stored(&fleet, notice(event, Some(attempt), Some(succeeded(500)))).await;
+        // Both have it open.
+        let step = decided(&fleet, payment, Source::Callback { id: callback }, &succeeded(500)).await;
+        let ignoring = ignore(&fleet.database.app, callback, "nothing follows");
+        if ignored_first {
+            ignoring.await.unwrap();
+            assert_eq!(fleet.settlement.commit(step).await.unwrap(), Committed::Applied);
+        } else {
+            assert_eq!(fleet.settlement.commit(step).await.unwrap(), Committed::Applied);
+            ignoring.await.unwrap();
+        }
+        assert_eq!(state(&fleet, callback).await, "applied", "ignored first: {ignored_first}");
+    }
+    assert_eq!(fleet.count("SELECT count(*) FROM callbacks WHERE state_reason IS NOT NULL").await, 0);
+    let (postgres, only) = (fleet.database.settings(), [Invariant::I15].into());
+    let inputs = Inputs { postgres, kafka: None, charge_log: None, load_log: None, rest: Rest::Live, only };
+    let report = verify(&inputs, &|_| ()).await.unwrap();
+    assert_eq!((report.findings[0].checked, report.findings[0].violations), (4, 0), "{}", report.table());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_callback_before_its_payment_is_known_is_kept_and_applied_later() {
     let fleet = Fleet::with(0).await;
     let (payment, _) = awaiting(&fleet, Kind::Deposit, 500).await;
@@ -152,7 +180,7 @@ async fn a_callback_before_the_synchronous_answer_settles_and_the_answer_changes
     fleet.settlement.apply_callback(callback).await.unwrap();
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let answer = Outcome::Accepted { reference: "po_1".into() };
-    let source = payfleet::domain::decide::news::Source::Call { operation, begun: 2, calls: 1 };
+    let source = Source::Call { operation, begun: 2, calls: 1 };
     fleet.settlement.learn(id, attempt, source, &answer, None).await.unwrap();
     assert_eq!(fleet.status(id).await, ("succeeded".into(), 3));
     assert_eq!(fleet.balances().await, (0, 0, 0));

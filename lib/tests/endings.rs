@@ -1,11 +1,13 @@
 //! Guarantees of the ends that come from outside the flow: the owner calls a payment off, a gateway takes it back, a human settles it.
 
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::process::Output;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusRecorder};
 use payfleet::domain::change::{Change, Word};
 use payfleet::domain::decide::resolve::{End, Ruling, Unresolvable};
 use payfleet::domain::ids::{Kind, PublicId};
@@ -14,14 +16,14 @@ use payfleet::domain::outcome::{Outcome, Reversal};
 use payfleet::ops::verify::{Inputs, Invariant, Rest, Verdict, verify};
 use payfleet::settlement::{Cancelled, ResolveError, resolve};
 use payfleet::worker::attempt::Attempts;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::harness::payments::Fleet;
 use crate::settlement::{answered, succeeded};
 
-fn back(minor: i64) -> Outcome {
+pub fn back(minor: i64) -> Outcome {
     let money = Money::new(minor, "EUR".parse().unwrap());
     Outcome::Reversed { reference: "pi_1".into(), money, how: Reversal::Chargeback }
 }
@@ -40,14 +42,14 @@ async fn sent(fleet: &Fleet, kind: Kind, amount: i64) -> Uuid {
     id
 }
 
-async fn settled(fleet: &Fleet, kind: Kind, amount: i64) -> Uuid {
+pub async fn settled(fleet: &Fleet, kind: Kind, amount: i64) -> Uuid {
     let id = sent(fleet, kind, amount).await;
     told(fleet, id, &succeeded(amount)).await;
     id
 }
 
 /// The ledger by itself, and against the statuses. Only where every balance came about by payments.
-async fn the_books_are_right(fleet: &Fleet) {
+pub async fn the_books_are_right(fleet: &Fleet) {
     use Invariant::{I1, I2, I3, I4, I12, I16, I26};
     let inputs = Inputs {
         postgres: fleet.database.settings(),
@@ -97,6 +99,12 @@ async fn a_payment_that_was_sent_first_cannot_be_cancelled_and_keeps_its_hold() 
     assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((600, 400, 0), "awaiting_gateway".into()));
 }
 
+/// Under a recorder of its own, which knows what this work alone has met.
+async fn recorded<T>(recorder: PrometheusRecorder, work: impl Future<Output = T>) -> T {
+    let mut work = pin!(work);
+    poll_fn(|context| metrics::with_local_recorder(&recorder, || work.as_mut().poll(context))).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn of_a_worker_and_an_owner_who_decide_at_the_same_time_exactly_one_has_the_payment() {
     let fleet = Fleet::with(4_000).await;
@@ -108,19 +116,22 @@ async fn of_a_worker_and_an_owner_who_decide_at_the_same_time_exactly_one_has_th
     // Nobody can commit until all have decided.
     let mut holding = fleet.database.owner.begin().await.unwrap();
     sqlx::query("SELECT FROM accounts, transactions FOR UPDATE").execute(&mut *holding).await.unwrap();
-    let mut racing = Vec::new();
+    let (mut racing, mut met) = (Vec::new(), Vec::new());
     for (n, id) in payments.iter().copied().enumerate() {
         let (attempts, settlement) = (Attempts::new(fleet.settlement.clone()), fleet.settlement.clone());
         let work = async move { attempts.handle(Fleet::first_command(id)).await.map(|()| None) };
         let call_off = async move { settlement.cancel(id).await.map(Some) };
         let both: [futures_util::future::BoxFuture<'static, _>; 2] = [Box::pin(work), Box::pin(call_off)];
         let [first, second] = both;
-        let (first, second) = if n % 2 == 0 { (first, second) } else { (second, first) };
-        racing.extend([tokio::spawn(first), tokio::spawn(second)]);
+        let racers = if n % 2 == 0 { [first, second] } else { [second, first] };
+        for racer in racers {
+            let recorder = PrometheusBuilder::new().build_recorder();
+            met.push(recorder.handle());
+            racing.push(tokio::spawn(recorded(recorder, racer)));
+        }
     }
-    crate::harness::eventually("steps that find everything locked", Duration::from_secs(10), async || {
-        (fleet.count("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'payfleet-settle%'").await > 0)
-            .then_some(())
+    crate::harness::eventually("every one to have found its payment locked", Duration::from_secs(10), async || {
+        met.iter().all(|told| told.render().contains("payfleet_settlement_busy_total")).then_some(())
     })
     .await;
     assert!(racing.iter().all(|task| !task.is_finished()));
@@ -280,13 +291,29 @@ async fn of_many_humans_who_settle_one_payment_at_once_one_is_heard() {
     });
     let heard = join_all(words).await.into_iter().filter(|heard| *heard.as_ref().unwrap()).count();
     assert_eq!(heard, 1);
+    assert_eq!(fleet.count("SELECT count(*) FROM audit").await, 1);
     the_books_are_right(&fleet).await;
 }
 
-async fn payfleet(fleet: &Fleet, id: PublicId, more: &[&str]) -> Output {
+#[tokio::test(flavor = "multi_thread")]
+async fn a_word_that_cannot_be_put_on_record_settles_nothing() {
+    let fleet = Fleet::with(0).await;
+    let id = sent(&fleet, Kind::Deposit, 1_000).await;
+    told(&fleet, id, &succeeded(999)).await;
+    sqlx::query("REVOKE INSERT ON audit FROM payfleet_app").execute(&fleet.database.owner).await.unwrap();
+    let refused = ruled(&fleet, Kind::Deposit, id, &ruling(End::Succeeded, Some(999))).await;
+    assert!(matches!(refused, Err(ResolveError::Database(_))), "{refused:?}");
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "review".into()));
+}
+
+async fn program(fleet: &Fleet, arguments: &[&str]) -> Output {
     let mut command = Command::new(env!("CARGO_BIN_EXE_payfleet"));
     command.env_clear().env("PAYFLEET_POSTGRES__URL", &fleet.database.url);
-    command.arg("resolve").arg(id.to_string()).args(more).output().await.unwrap()
+    command.args(arguments).output().await.unwrap()
+}
+
+async fn payfleet(fleet: &Fleet, id: PublicId, more: &[&str]) -> Output {
+    program(fleet, &[["resolve", &id.to_string()].as_slice(), more].concat()).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -316,6 +343,14 @@ async fn the_command_line_tells_done_from_refused_and_from_not_understood() {
     let json: Value = serde_json::from_slice(&done.stdout).unwrap();
     assert_eq!((&json["status"], &json["substatus"]), (&"reversed".into(), &"chargeback".into()));
     assert_eq!(json["entries"].as_array().unwrap().len(), 4, "{json}");
+    // What was refused or not understood has left nothing.
+    let audit = program(&fleet, &["audit", "list", "--json"]).await;
+    let audit: Value = serde_json::from_slice(&audit.stdout).unwrap();
+    let shown = |act: &Value| json!(["actor", "act", "subject", "reason", "details"].map(|part| &act[part]));
+    let acts: Vec<Value> = audit.as_array().unwrap().iter().map(shown).collect();
+    let details = json!({ "end": "reversed", "moved": 600, "version": json["version"] });
+    let act = json!(["ada", "payment.resolve", public.to_string(), "a part of it was refunded", details]);
+    assert_eq!(acts, [act]);
     assert_eq!(fleet.balances().await, (0, 0, 0));
     the_books_are_right(&fleet).await;
     let unknown = PublicId { kind: Kind::Deposit, id: Uuid::now_v7() };

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use payfleet::domain::change::{AttemptChange, Word};
+use payfleet::domain::change::{AttemptChange, Change, Word};
 use payfleet::domain::decide::Decision;
 use payfleet::domain::decide::news::{News, Source, learn};
 use payfleet::domain::decide::resolve::{End, Ruling};
@@ -18,6 +18,7 @@ use payfleet::transactions::acts;
 use payfleet::worker::attempt::Attempts;
 use uuid::Uuid;
 
+use crate::endings::{back, settled, the_books_are_right};
 use crate::harness::payments::Fleet;
 
 pub fn succeeded(minor: i64) -> Outcome {
@@ -43,6 +44,26 @@ async fn sent(fleet: &Fleet, id: Uuid) -> Uuid {
     Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(id)).await.unwrap();
     let (transaction, _) = fleet.settlement.load(id).await.unwrap();
     transaction.current_attempt().unwrap().id
+}
+
+/// The step that follows from these news, as payment and account stand now. Nobody has taken it.
+pub async fn decided(fleet: &Fleet, id: Uuid, source: Source, outcome: &Outcome) -> Change {
+    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
+    let attempt = transaction.current_attempt().unwrap().id;
+    let news = News { attempt, source, outcome };
+    let decision = fleet.settlement.decide(&transaction, now, |context| learn(&transaction, news, context)).unwrap();
+    let Decision::Step(change) = decision else { panic!("{decision:?}") };
+    *change
+}
+
+/// All in one statement.
+async fn taken_together(fleet: &Fleet, news: &[(Uuid, Outcome)]) -> Vec<Applied> {
+    let mut changes = Vec::new();
+    for (id, outcome) in news {
+        changes.push(Arc::new(decided(fleet, *id, answered(), outcome).await));
+    }
+    let mut connection = fleet.database.app.acquire().await.unwrap();
+    Applying.run(&mut connection, &changes).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -118,16 +139,59 @@ async fn a_credit_repays_what_is_owed_first_and_only_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_credit_and_a_debt_that_meet_in_one_statement_leave_what_one_after_the_other_would() {
+    for debt_first in [true, false] {
+        let fleet = Fleet::with(0).await;
+        let spent = settled(&fleet, Kind::Deposit, 150).await;
+        fleet.accepted(Kind::Withdrawal, 50).await;
+        let paid = fleet.accepted(Kind::Deposit, 100).await;
+        sent(&fleet, paid).await;
+        let mut news = [(spent, back(150)), (paid, succeeded(100))];
+        if !debt_first {
+            news.reverse();
+        }
+        // Each was made up from 100 that are there and nothing that is owed.
+        assert_eq!(taken_together(&fleet, &news).await, [Applied::Taken, Applied::Missed], "debt first: {debt_first}");
+        assert_eq!(taken_together(&fleet, &news[1..]).await, [Applied::Taken]);
+        assert_eq!(fleet.balances().await, (50, 50, 0), "debt first: {debt_first}");
+        the_books_are_right(&fleet).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_of_one_account_and_what_is_taken_from_plenty_share_a_statement() {
+    let fleet = Fleet::with(0).await;
+    let taken_back = settled(&fleet, Kind::Deposit, 500).await;
+    let (one, other) = (fleet.accepted(Kind::Deposit, 100).await, fleet.accepted(Kind::Deposit, 200).await);
+    sent(&fleet, one).await;
+    sent(&fleet, other).await;
+    let news = [(one, succeeded(100)), (taken_back, back(500)), (other, succeeded(200))];
+    assert_eq!(taken_together(&fleet, &news).await, [Applied::Taken; 3]);
+    assert_eq!(fleet.balances().await, (300, 0, 0));
+    the_books_are_right(&fleet).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credits_share_a_statement_with_somebody_elses_debt() {
+    let fleet = Fleet::with(0).await;
+    let spent = settled(&fleet, Kind::Deposit, 150).await;
+    fleet.accepted(Kind::Withdrawal, 50).await;
+    let (one, other) = (fleet.accepted(Kind::Deposit, 100).await, fleet.accepted(Kind::Deposit, 200).await);
+    sent(&fleet, one).await;
+    sent(&fleet, other).await;
+    move_to_another_account(&fleet, &[one, other]).await;
+    let news = [(one, succeeded(100)), (spent, back(150)), (other, succeeded(200))];
+    assert_eq!(taken_together(&fleet, &news).await, [Applied::Taken; 3]);
+    assert_eq!(fleet.balances().await, (0, 50, 50));
+    assert_eq!(fleet.count("SELECT available FROM accounts WHERE owed = 0").await, 300);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_statement_run_again_after_its_answer_was_lost_says_the_same_and_changes_nothing() {
     let fleet = Fleet::with(1_000).await;
     let id = fleet.accepted(Kind::Withdrawal, 1_000).await;
-    let attempt = sent(&fleet, id).await;
-    let (transaction, now) = fleet.settlement.load(id).await.unwrap();
-    let outcome = succeeded(1_000);
-    let news = News { attempt, source: answered(), outcome: &outcome };
-    let decision = fleet.settlement.decide(&transaction, now, |context| learn(&transaction, news, context)).unwrap();
-    let Decision::Step(change) = decision else { panic!("{decision:?}") };
-    let request = [Arc::new(*change)];
+    sent(&fleet, id).await;
+    let request = [Arc::new(decided(&fleet, id, answered(), &succeeded(1_000)).await)];
     let mut connection = fleet.database.app.acquire().await.unwrap();
     for _ in 0..2 {
         assert_eq!(Applying.run(&mut connection, &request).await.unwrap(), [Applied::Taken]);

@@ -105,7 +105,7 @@ impl Invariant {
             Self::I15 => "no callback but a verified one changed anything",
             Self::I16 => "only legal steps, versions without gaps",
             Self::I17 => "one payment per key, its answer as stored; by a load's log, each replay",
-            Self::I18 => "the application cannot rewrite ledger and steps",
+            Self::I18 => "the application cannot rewrite ledger, steps and audit",
             Self::I19 => "one checkpointing owner per lane, epochs never fall",
             Self::I20 => "no session idles in a transaction; no more of them than the pools have",
             Self::I21 => "no canary is in topics, tables, Redis or logs",

@@ -6,7 +6,7 @@ use super::invariant::Invariant;
 use super::report::Finding;
 
 /// Tables that are only ever appended to.
-const KEPT: [&str; 2] = ["ledger_entries", "transitions"];
+const KEPT: [&str; 3] = ["ledger_entries", "transitions", "audit"];
 
 /// The role that everything connects as that serves traffic (`migrations/0001_roles.sql`). The checker itself comes with the fleet's
 /// settings, so that whoever is named there is judged too.

@@ -56,12 +56,17 @@ accepted AS MATERIALIZED (
       AND (c.available_from IS NULL OR b.available >= c.available_from)
       AND (c.available_to IS NULL OR b.available <= c.available_to)
       -- Two repayments of one debt do not share a statement: the second was made up from a debt that is no more. Nor do two that take of
-      -- one balance.
-      AND ((coalesce(c.expected_owed, 0) = 0 AND c.available_from IS NULL)
+      -- one balance; nor one that makes a debt with anything else that is booked: what is credited would repay it. Ordinary credits look
+      -- around only where somebody in the statement makes a debt.
+      AND ((coalesce(c.expected_owed, 0) = 0 AND c.available_from IS NULL
+            AND NOT EXISTS (SELECT FROM change indebting WHERE indebting.available_to IS NOT NULL))
            OR NOT EXISTS (SELECT FROM change earlier
                           JOIN standing e ON e.id = earlier.transaction_id
-                          WHERE e.account_id = s.account_id AND (earlier.expected_owed > 0 OR earlier.available_from IS NOT NULL)
-                            AND earlier.n < c.n))
+                          WHERE e.account_id = s.account_id AND earlier.n < c.n
+                            AND c.expected_owed IS NOT NULL AND earlier.expected_owed IS NOT NULL
+                            AND (c.available_to IS NOT NULL OR earlier.available_to IS NOT NULL
+                                 OR ((c.expected_owed > 0 OR c.available_from IS NOT NULL)
+                                     AND (earlier.expected_owed > 0 OR earlier.available_from IS NOT NULL)))))
 ),
 moved AS (
     UPDATE transactions t
@@ -158,7 +163,8 @@ heard AS (
     UPDATE callbacks k
     SET state = 'applied', state_reason = NULL, due_at = NULL, done_at = clock_timestamp()
     FROM step s
-    WHERE k.id = s.callback_id AND k.state IN ('stored', 'unmatched')
+    -- A step outranks whoever has found meanwhile that nothing follows.
+    WHERE k.id = s.callback_id AND k.state IN ('stored', 'unmatched', 'ignored')
 ),
 sent AS (
     INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, traceparent, payload)

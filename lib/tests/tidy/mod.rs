@@ -6,6 +6,7 @@ mod faults;
 mod layers;
 mod lengths;
 mod metrics;
+mod migrations;
 mod purity;
 mod release;
 mod retries;

@@ -21,6 +21,8 @@ async fn a_right_to_change_what_was_written_is_found() {
         ("DELETE ON transitions TO payfleet_app", "payfleet_app may DELETE transitions"),
         ("TRUNCATE ON transitions TO PUBLIC", "payfleet_app may TRUNCATE transitions"),
         ("TRIGGER ON ledger_entries TO payfleet_app", "payfleet_app may TRIGGER ledger_entries"),
+        ("UPDATE (actor) ON audit TO payfleet_app", "payfleet_app may UPDATE audit"),
+        ("DELETE ON audit TO payfleet_app", "payfleet_app may DELETE audit"),
     ] {
         rejects(&format!("GRANT {granted}"), saying).await;
     }
