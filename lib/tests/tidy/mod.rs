@@ -5,6 +5,7 @@
 mod layers;
 mod lengths;
 mod metrics;
+mod planted;
 mod purity;
 mod retries;
 
