@@ -61,7 +61,7 @@ found_by() {
     local finding
     if [[ ${catchers[${1:-none}]:-} != fleet::million::* ]]; then
         # What the first panic says: its first line, and what was compared.
-        awk '/^thread .*panicked at / { if (n++) exit; next } n && ($0 ~ /^ *(left|right): / || !text) { gsub(/^ +/, ""); text = text ? text " " $0 : $0 }
+        awk '/^thread .*panicked at / { if (n++) exit; next } n && ($0 ~ /^ *(left|right): / || !text) { gsub(/^ +/, ""); text = text ? text " " $0 : substr($0, 1, 100) }
              n && ++lines == 6 { exit } END { print substr(text, 1, 160) }' "$2"
         return
     fi
