@@ -99,7 +99,7 @@ bugs! {
     NotFoundTakenForFailure = "not-found-taken-for-failure" by "worker::a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key",
     /// A success counts for the amount of the order, whatever the gateway says.
     AmountNotCompared = "amount-not-compared" by "endings::a_human_settles_a_wrong_amount_and_the_difference_stands_in_suspense",
-    /// A hold is released with the step that posts it. The database's unique index refuses the step.
+    /// A hold is released with the step that posts it. The database refuses the step by a constraint.
     HoldPostedAndReleased = "hold-posted-and-released" by "settlement::a_hold_is_posted_or_released_never_both",
 }
 
