@@ -47,9 +47,9 @@ chaos: ## break everything for a while, as in make chaos SEED=7 MINUTES=10 SCALE
 	$(CHAOS) $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-capture chaos::a_fleet
 
 .PHONY: planted-bugs
-planted-bugs: ## plant the bugs that the outbox is built against, one after the other, and see each of them found
+planted-bugs: ## plant bugs, one after the other, and see each of them found: all, or as in make planted-bugs bug=no-send-by
 	@lib/dev/prepare.sh tests
-	@lib/dev/planted-bugs.sh $(bug)
+	@lib/dev/planted-bugs.sh $(if $(by),--by $(by)) $(bug)
 
 .PHONY: check
 check: ## formatting, lints, dependencies: no warning allowed

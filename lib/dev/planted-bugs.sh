@@ -1,16 +1,18 @@
 #!/usr/bin/env bash
-# Plants the bugs that the outbox is built against, one after the other, and sees the long test of the outbox find each of them: for
-# the right reason, not because something did not happen in time. First of all it must pass without any.
+# Plants the bugs that payfleet is built against, one after the other, and sees each found by its catcher (lib/service/planted.rs): a
+# test that fails and says what is wrong. First of all the catchers must pass without any.
 #
-#   planted-bugs.sh               all of them
+#   planted-bugs.sh                             all of them
 #   planted-bugs.sh no-epoch-check …
+#   planted-bugs.sh --by chaos::a_fleet no-send-by …      found by another test, or all whose names begin so
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 export SQLX_OFFLINE=true PAYFLEET_TEST_EVENTS=${PAYFLEET_TEST_EVENTS:-20000}
 export -n PAYFLEET_PLANTED_BUG PAYFLEET_TEST_KEEP_LOGS 2>/dev/null || true
 features=failpoints,planted-bugs
 logs=.dev/planted-bugs
-# What the test says when it has found one.
+payfleet=${CARGO_TARGET_DIR:-target}/debug/payfleet
+# What the long test of the outbox says when it has found one.
 declare -A findings=(
     ["what was committed is not on the topics"]="the topics do not agree with what was committed: .* missing: [1-9]"
     ["events overtook each other"]="the topics do not agree with what was committed: .* disordered: [1-9]"
@@ -18,26 +20,53 @@ declare -A findings=(
     ["a checkpoint of an old epoch after one of a newer"]="a checkpoint of an old epoch was written after one of a newer"
 )
 
-known=$(grep -o '= "[a-z-]*",' lib/service/planted.rs | cut -d '"' -f 2)
+declare -A catchers
+known=()
+while read -r bug catcher; do
+    known+=("$bug")
+    catchers[$bug]=$catcher
+done < <(sed -nE 's/^ *[A-Za-z]+ = "([a-z-]+)" by "([a-z_0-9:]+)",$/\1 \2/p' lib/service/planted.rs)
+by=
+if [ "${1:-}" = --by ]; then
+    by=${2:?"--by which test?"}
+    shift 2
+fi
 bugs=("$@")
-[ ${#bugs[@]} != 0 ] || mapfile -t bugs <<<"$known"
+[ ${#bugs[@]} != 0 ] || bugs=("${known[@]}")
 for bug in "${bugs[@]}"; do
-    grep -qx -- "$bug" <<<"$known" || { printf 'there is no bug %s; there are:\n%s\n' "$bug" "$known" >&2; exit 64; }
+    [ -n "${catchers[$bug]:-}" ] || { printf 'there is no bug %s; there are:\n' "$bug" >&2; printf '%s\n' "${known[@]}" >&2; exit 64; }
+    [ -z "$by" ] || catchers[$bug]=$by
 done
 
 mkdir -p "$logs"
 cargo build --locked --features $features --bins --tests
 
-# The test with what is planted, its output into a log.
-run() {
-    PAYFLEET_PLANTED_BUG=$1 cargo nextest run --locked --features $features --no-capture 'fleet::million::' >"$2" 2>&1
+# A test by its whole name; names that end with `::`, or were given, stand for all that begin so.
+chosen() {
+    if [ -n "$by" ] || [[ $1 == *:: ]]; then printf 'test(/^%s/)' "$1"; else printf 'test(=%s)' "$1"; fi
 }
 
-# How the log says that the bug was found.
+# Fleets have servers of their own; the other tests get some.
+has_servers() { [[ $1 == fleet::* || $1 == chaos::* ]]; }
+
+# Tests with what is planted, their output into a log: bug, log, whether they have servers of their own, filter.
+run() {
+    local around=("$payfleet" dev servers --)
+    [ "$3" = no ] || around=()
+    PAYFLEET_PLANTED_BUG=$1 "${around[@]}" cargo nextest run --locked --features $features --no-capture -E "$4" >"$2" 2>&1
+}
+
+# How the log says that the bug was found: bug, log.
 found_by() {
     local finding
+    if [[ ${catchers[${1:-none}]:-} != fleet::million::* ]]; then
+        # What the first panic says: its first line, and what was compared.
+        awk '/^thread .*panicked at / { if (n++) exit; next } n && ($0 ~ /^ *(left|right): / || !text) { gsub(/^ +/, ""); text = text ? text " " $0 : substr($0, 1, 100) }
+             n && ++lines == 6 { exit } END { print substr(text, 1, 160) }' "$2"
+        return
+    fi
     for finding in "${!findings[@]}"; do
-        if grep -q -- "${findings[$finding]}" "$1"; then
+        if grep -q -- "${findings[$finding]}" "$2"; then
             printf '%s\n' "$finding"
         fi
     done | sort | paste -sd ';' | sed 's/;/; /g'
@@ -45,24 +74,40 @@ found_by() {
 
 failed=0
 row() { printf '%-36s %-9s %7s  %s\n' "$@" | tee -a "$logs/table"; }
-: >"$logs/table"
-row planted found seconds "what the test saw"
-for bug in "" "${bugs[@]}"; do
-    log=$logs/${bug:-none}.log
-    printf '%s: running, log in %s\n' "${bug:-none}" "$log" >&2
-    begun=$SECONDS
-    if run "$bug" "$log"; then passed=yes; else passed=no; fi
-    seen=$(found_by "$log")
-    case $bug/$passed/$seen in
+
+# One run and its row: bug (none: ""), log, whether they have servers of their own, filter.
+see() {
+    local begun=$SECONDS passed seen verdict
+    printf '%s: running, log in %s\n' "${1:-none}" "$2" >&2
+    if run "$@"; then passed=yes; else passed=no; fi
+    seen=$(found_by "$1" "$2")
+    case $1/$passed/$seen in
         /yes/*) verdict=clean ;;
         /no/*) verdict=broken ;;
         */no/?*) verdict=found ;;
         *) verdict=missed ;;
     esac
-    row "${bug:-(none)}" $verdict $((SECONDS - begun)) "$seen"
+    row "${1:-(none)}" $verdict $((SECONDS - begun)) "$([ $verdict = clean ] || printf '%s' "$seen")"
     case $verdict in broken | missed) failed=1 ;; esac
+    [ $verdict != broken ]
+}
+
+: >"$logs/table"
+row planted found seconds "what the test saw"
+declare -A clean
+for bug in "${bugs[@]}"; do
+    catcher=${catchers[$bug]}
+    if has_servers "$catcher"; then own=yes; else own=no; fi
+    [[ " ${clean[$own]:-} " == *" $(chosen "$catcher") "* ]] || clean[$own]="${clean[$own]:+${clean[$own]} | }$(chosen "$catcher")"
+done
+for own in "${!clean[@]}"; do
     # Without it nothing is proved by the others.
-    [ $verdict != broken ] || break
+    see "" "$logs/none-$own.log" "$own" "${clean[$own]}" || exit 1
+done
+for bug in "${bugs[@]}"; do
+    catcher=${catchers[$bug]}
+    if has_servers "$catcher"; then own=yes; else own=no; fi
+    see "$bug" "$logs/$bug.log" "$own" "$(chosen "$catcher")" || true
 done
 printf '\n' >&2
 cat "$logs/table" >&2

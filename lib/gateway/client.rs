@@ -38,6 +38,7 @@ use super::connection::{Connection, Unanswered, told};
 use super::settings::Limits;
 use crate::domain::outcome::Outcome;
 use crate::service::failpoint::{self, Window};
+use crate::service::planted::{self, Bug};
 
 /// Bytes of an answer's body; a longer one is not read on.
 const ANSWER_LIMIT: usize = 256 * 1024;
@@ -57,6 +58,7 @@ impl From<Failure> for Outcome {
     fn from(failure: Failure) -> Self {
         match failure {
             Failure::NotSent(why) => Self::Unreachable { why },
+            Failure::Lost(why) if planted::is(Bug::LostTakenForNotSent) => Self::Unreachable { why },
             Failure::Lost(why) => Self::Unknown { why },
         }
     }

@@ -21,6 +21,8 @@ use hyper::client::conn::{TrySendError, http1};
 use hyper::rt::{Read, ReadBufCursor, Write};
 use tokio_util::task::AbortOnDropHandle;
 
+use crate::service::planted::{self, Bug};
+
 /// Response headers larger than this end the connection.
 const HEADER_LIMIT: usize = 64 * 1024;
 
@@ -45,7 +47,7 @@ impl Gate {
 
     fn is_open(&self) -> bool {
         let send_by = Duration::from_micros(self.send_by_us.load(Ordering::SeqCst));
-        self.passed.load(Ordering::SeqCst) || self.made.elapsed() < send_by
+        self.passed.load(Ordering::SeqCst) || self.made.elapsed() < send_by || planted::is(Bug::NoSendBy)
     }
 
     /// Whether a byte of the current request may have left.

@@ -6,6 +6,7 @@ use sha2::Sha256;
 use time::OffsetDateTime;
 
 use super::{CALLBACK_TOLERANCE, CallbackRefusal};
+use crate::service::planted::{self, Bug};
 
 /// Signatures of one message that are tried at most: more would be work for free.
 pub(super) const SIGNATURE_LIMIT: usize = 5;
@@ -47,7 +48,7 @@ pub(super) fn single<'h>(headers: &'h HeaderMap, name: &'static str) -> Result<&
 /// Refuses what was signed too long ago, or too far in the future, for `now`.
 pub(super) fn fresh(signed_at: OffsetDateTime, now: OffsetDateTime) -> Result<(), CallbackRefusal> {
     let apart = (now - signed_at).unsigned_abs();
-    if apart <= CALLBACK_TOLERANCE {
+    if apart <= CALLBACK_TOLERANCE || planted::is(Bug::StaleCallbackTaken) {
         Ok(())
     } else {
         Err(CallbackRefusal::Stale { tolerance_s: CALLBACK_TOLERANCE.as_secs() })

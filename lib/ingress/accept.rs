@@ -25,6 +25,7 @@ use crate::redis::{Claim, ClaimName, Claimed, Limit, Redis};
 use crate::sealing::{self, aad};
 use crate::service::failpoint::{self, Window};
 use crate::service::http::{Problem, body};
+use crate::service::planted::{self, Bug};
 use crate::service::shares::Shares;
 use crate::service::telemetry::trace;
 use crate::transactions::accept::{Answered, Endpoint, Entry, Reply, Verdict, find};
@@ -188,7 +189,7 @@ impl Ordered {
 
     /// The first answer again, if it was to the same order.
     fn again(&self, answered: Answered) -> Result<Response, Problem> {
-        if answered.order_hash != self.order_hash {
+        if answered.order_hash != self.order_hash && !planted::is(Bug::ReplayWithoutComparing) {
             metrics::counter!("payfleet_ingress_refused_total", "why" => "key_reused").increment(1);
             let first = PublicId { kind: self.endpoint.0, id: answered.transaction_id };
             return Err(refusal::key_reused(first));
@@ -228,7 +229,7 @@ impl Work {
         let entry = self.entry(&ingress, acceptance);
         let reply = entry.reply.clone();
         failpoint::reached(Window::C1).await;
-        let verdict = ingress.acceptor.accept(entry).await;
+        let verdict = ingress.committed(entry).await;
         let Self { ordered, held, .. } = self;
         count_verdict(kind, &verdict);
         let mut stored = None;
@@ -273,6 +274,17 @@ impl Work {
             traceparent: self.traceparent.clone(),
             acceptance,
         }
+    }
+}
+
+impl Ingress {
+    async fn committed(&self, entry: Entry) -> Result<Verdict, Refused> {
+        if planted::is(Bug::AnswerBeforeCommit) {
+            let acceptor = self.acceptor.clone();
+            self.tracker.spawn(async move { acceptor.accept(entry).await });
+            return Ok(Verdict::Accepted);
+        }
+        self.acceptor.accept(entry).await
     }
 }
 

@@ -35,6 +35,9 @@ impl Position {
         if planted::is(Bug::CursorIdGreaterThanLast) {
             return Span { lane, from: Snapshot::beginning(), to: None, skip: self.last_id, rows };
         }
+        if let (true, None, Some(tick)) = (planted::is(Bug::TickGap), &self.to, until) {
+            return Span { lane, from: tick.clone(), to: Some(tick.clone()), skip: 0, rows };
+        }
         match &self.to {
             Some(to) => Span { lane, from: self.from.clone(), to: Some(to.clone()), skip: self.last_id, rows },
             None => Span { lane, from: self.from.clone(), to: until.cloned(), skip: 0, rows },

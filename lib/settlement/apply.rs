@@ -6,7 +6,9 @@ use uuid::Uuid;
 
 use crate::domain::change::{Available, Change, OperationChange};
 use crate::domain::lane::lane_of;
+use crate::domain::posting;
 use crate::postgres::combiner::Batch;
+use crate::service::planted::{self, Bug};
 
 /// What became of a step.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -268,11 +270,20 @@ impl Operating {
 impl Posting {
     fn add(&mut self, n: i64, change: &Change) {
         for posting in &change.postings {
-            self.n.push(n);
-            self.effect.push(posting.effect.as_str().into());
-            self.account.push(posting.account.as_str().into());
-            self.side.push(posting.side.as_str().into());
-            self.amount.push(posting.amount);
+            self.push(n, posting);
+            if planted::is(Bug::HoldPostedAndReleased) && posting.effect == posting::Effect::Post {
+                let is_held = posting.account == posting::Account::Held;
+                let account = if is_held { posting.account } else { posting::Account::Available };
+                self.push(n, &posting::Posting { effect: posting::Effect::Release, account, ..*posting });
+            }
         }
+    }
+
+    fn push(&mut self, n: i64, posting: &posting::Posting) {
+        self.n.push(n);
+        self.effect.push(posting.effect.as_str().into());
+        self.account.push(posting.account.as_str().into());
+        self.side.push(posting.side.as_str().into());
+        self.amount.push(posting.amount);
     }
 }

@@ -8,6 +8,7 @@ use crate::domain::decide::Decision;
 use crate::domain::decide::news::{News, Source, learn, rung};
 use crate::domain::status::Status;
 use crate::service::failpoint::{self, Window};
+use crate::service::planted::{self, Bug};
 
 impl Settlement {
     /// Harmless to call again: a callback that was applied or ignored stays so.
@@ -31,7 +32,8 @@ impl Settlement {
     async fn keep_or_give_up(&self, callback: &Callback) -> Result<(), Error> {
         let (pool, gateway) = (&self.0.pool, callback.gateway.clone());
         metrics::counter!("payfleet_callbacks_unmatched_total", "gateway" => gateway.clone()).increment(1);
-        let Some(why) = callback.given_up() else {
+        let dropped = planted::is(Bug::UnmatchedCallbackDropped).then_some("its payment is not known");
+        let Some(why) = callback.given_up().or(dropped) else {
             return Ok(self.bounded(callbacks::unmatched(pool, callback.id)).await?);
         };
         self.bounded(callbacks::ignore(pool, callback.id, why)).await?;

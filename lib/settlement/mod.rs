@@ -12,6 +12,8 @@ mod asking;
 mod callbacks;
 mod cancel;
 mod handling;
+#[cfg(feature = "planted-bugs")]
+mod misheard;
 mod resolve;
 mod settings;
 
@@ -219,6 +221,10 @@ impl Settlement {
                 Some(known) => known,
                 None => self.load(id).await?,
             };
+            #[cfg(feature = "planted-bugs")]
+            let (transaction, source, misheard) = misheard::misheard(transaction, source, outcome);
+            #[cfg(feature = "planted-bugs")]
+            let outcome = &misheard;
             let news = News { attempt, source, outcome };
             let decision = self.decide(&transaction, now, |context| learn(&transaction, news, context))?;
             if matches!(decision, Decision::LookAgain { due_in: None, .. }) && !outcome.tells() {

@@ -1,6 +1,7 @@
 //! Guarantees of the worker: intent before the call, one call per commit, nothing blind.
 
 use futures_util::future::join_all;
+use payfleet::domain::decide::begin::{Begin, begin};
 use payfleet::domain::event::{Command, kind};
 use payfleet::domain::ids::Kind;
 use payfleet::domain::outcome::Outcome;
@@ -100,31 +101,78 @@ async fn an_unknown_outcome_is_asked_about_and_never_sent_elsewhere() {
     assert!(fleet.bank.calls.lock().unwrap().is_empty());
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key() {
-    let fleet = Fleet::with(0).await;
-    let id = fleet.accepted(Kind::Deposit, 700).await;
+/// A worker committed the intent and died: nobody knows whether it called. Gives the attempt.
+async fn died_before_the_call(fleet: &Fleet, id: Uuid) -> Uuid {
     let (transaction, now) = fleet.settlement.load(id).await.unwrap();
     let attempt = Uuid::now_v7();
     let begun = fleet
         .settlement
-        .decide(&transaction, now, |context| {
-            payfleet::domain::decide::begin::begin(&transaction, &Fleet::first_command(id), attempt, context)
-        })
+        .decide(&transaction, now, |context| begin(&transaction, &Fleet::first_command(id), attempt, context))
         .unwrap();
-    let payfleet::domain::decide::begin::Begin::Call { change, .. } = begun else { panic!("{begun:?}") };
+    let Begin::Call { change, .. } = begun else { panic!("{begun:?}") };
     fleet.settlement.commit(*change).await.unwrap();
-    // Here it died. Its time passes:
-    sqlx::query("UPDATE operations SET send_by = now() - interval '5 min'; ")
+    attempt
+}
+
+/// Until nothing of a call can be under way any more.
+async fn its_time_passes(fleet: &Fleet) {
+    sqlx::query("UPDATE operations SET send_by = now() - interval '5 min'")
         .execute(&fleet.database.owner)
         .await
         .unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    let attempt = died_before_the_call(&fleet, id).await;
+    its_time_passes(&fleet).await;
     fleet.stripe.then(Outcome::NotFound).then(succeeded(700));
     fleet.settlement.fell_due(id).await.unwrap();
     Attempts::new(fleet.settlement.clone()).handle(latest_command(&fleet).await).await.unwrap();
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let calls = fleet.stripe.calls.lock().unwrap().clone();
     assert_eq!(calls, [("ask", attempt), ("create", attempt)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_consumed_again_after_its_worker_died_calls_nobody() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    died_before_the_call(&fleet, id).await;
+    fleet.stripe.then(succeeded(700));
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(id)).await.unwrap();
+    assert!(fleet.stripe.calls.lock().unwrap().is_empty(), "it was called blind");
+    assert_eq!(fleet.status(id).await, ("submitting".into(), 2));
+}
+
+/// Whether the first call arrived, nobody knows: that the second is refused says nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_of_a_payment_that_was_sent_before_sends_it_nowhere_else() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    died_before_the_call(&fleet, id).await;
+    its_time_passes(&fleet).await;
+    fleet.stripe.then(Outcome::NotFound).then(Outcome::Rejected { code: "no".into(), message: "No.".into() });
+    fleet.settlement.fell_due(id).await.unwrap();
+    Attempts::new(fleet.settlement.clone()).handle(latest_command(&fleet).await).await.unwrap();
+    let calls: Vec<&str> = fleet.stripe.calls.lock().unwrap().iter().map(|(call, _)| *call).collect();
+    assert_eq!(calls, ["ask", "create"]);
+    assert_eq!(fleet.status(id).await.0, "unknown");
+    let to_others = "SELECT count(*) FROM outbox WHERE topic = 'payments.commands.bank'";
+    assert_eq!(fleet.count(to_others).await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_whose_call_times_out_keeps_its_hold_until_its_gateway_says_how_it_ended() {
+    let fleet = Fleet::with(800).await;
+    let id = fleet.accepted(Kind::Withdrawal, 800).await;
+    fleet.stripe.then(Outcome::Unknown { why: "time-out".into() }).then(succeeded(800));
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(id)).await.unwrap();
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 800, 0), "unknown".into()));
+    fleet.settlement.fell_due(id).await.unwrap();
+    assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "succeeded".into()));
 }
 
 async fn sealed_with(fleet: &Fleet, key: &str) {

@@ -17,6 +17,7 @@ use crate::postgres::clock::DatabaseClock;
 use crate::postgres::combiner::{Batch, Combiner, Refused};
 use crate::sealing::Sealed;
 use crate::service::failpoint::{self, Window};
+use crate::service::planted::{self, Bug};
 
 /// Tries in company before a request runs in a statement of its own, where nobody's key can cross it.
 const TRIES_IN_COMPANY: usize = 2;
@@ -99,7 +100,9 @@ impl Acceptor {
         let request = Request { entry: Arc::new(entry), alone: false, in_doubt: Arc::clone(&in_doubt) };
         self.insist(request).await.map_err(|refused| match refused {
             // A run whose connection was lost may still be under way, and be the very one that has the account.
-            Refused::Unavailable if in_doubt.load(Ordering::Relaxed) => Refused::OutcomeUnknown,
+            Refused::Unavailable if in_doubt.load(Ordering::Relaxed) && !planted::is(Bug::DoubtToldAsRefusal) => {
+                Refused::OutcomeUnknown
+            }
             refused => refused,
         })
     }

@@ -23,6 +23,7 @@ use crate::gateway::breaker::Pass;
 use crate::gateway::{Deadline, Gateway, Payment};
 use crate::kafka::consumer::Room;
 use crate::service::failpoint::{self, Window};
+use crate::service::planted::{self, Bug};
 use crate::service::retry::policy;
 use crate::settlement::{Committed, Error, Settlement};
 
@@ -38,6 +39,19 @@ struct Ready<'a> {
     pass: Pass,
     /// Before the commit: the database's `send_by` is then never earlier than ours.
     begun_at: Instant,
+}
+
+impl Ready<'_> {
+    /// Sends it once, or not at all if it has become too late.
+    async fn exchange(&self) -> Outcome {
+        let limit = self.gateway.call_limit();
+        let deadline = Deadline { send_by: self.begun_at + limit / 2, answer_by: self.begun_at + limit };
+        match self.operation {
+            Operation::Create => self.gateway.create(&self.payment, deadline).await,
+            Operation::Capture => self.gateway.capture(&self.payment, deadline).await,
+            Operation::Cancel => Outcome::Unknown { why: "no command cancels at a gateway".into() },
+        }
+    }
 }
 
 /// Carries commands through. Cheap to clone.
@@ -62,6 +76,8 @@ impl Attempts {
         for _ in 0..TRIES {
             let begun_at = Instant::now();
             let (transaction, now) = self.settlement.load(command.transaction_id).await?;
+            #[cfg(feature = "planted-bugs")]
+            let (transaction, command) = redelivered(transaction, command.clone());
             let fresh = Uuid::now_v7();
             let begin =
                 self.settlement.decide(&transaction, now, |context| begin(&transaction, &command, fresh, context))?;
@@ -76,9 +92,10 @@ impl Attempts {
                     let Ok(pass) = self.settlement.gateway(&attempt.gateway)?.admit() else { continue };
                     let ready = self.ready(&after, attempt, operation, (begun_at, pass)).await?;
                     failpoint::reached(Window::C8).await;
+                    let early = if planted::is(Bug::AttemptAfterCall) { Some(ready.exchange().await) } else { None };
                     let committed = self.settlement.commit(Change::clone(&change)).await?;
                     if committed == Committed::Applied {
-                        return self.call(room, ready, (after, now)).await;
+                        return self.call(room, ready, early, (after, now)).await;
                     }
                     committed
                 }
@@ -98,7 +115,10 @@ impl Attempts {
         (begun_at, pass): (Instant, Pass),
     ) -> Result<Ready<'_>, Error> {
         let gateway = self.settlement.gateway(&attempt.gateway)?;
-        let payment = self.settlement.payment(after, attempt).await?;
+        let mut payment = self.settlement.payment(after, attempt).await?;
+        if planted::is(Bug::NewKeyOnRetry) && attempt.operation(operation).is_some_and(|standing| standing.calls > 1) {
+            payment.attempt_id = Uuid::now_v7();
+        }
         Ok(Ready { gateway, payment, operation, pass, begun_at })
     }
 
@@ -107,18 +127,16 @@ impl Attempts {
         &self,
         room: &mut Room<'_>,
         ready: Ready<'_>,
+        early: Option<Outcome>,
         known: (Transaction, OffsetDateTime),
     ) -> Result<(), Error> {
-        let Ready { gateway, payment, operation, pass, begun_at } = ready;
-        let limit = gateway.call_limit();
-        let deadline = Deadline { send_by: begun_at + limit / 2, answer_by: begun_at + limit };
         failpoint::reached(Window::C9).await;
         let called_at = Instant::now();
-        let outcome = match operation {
-            Operation::Create => gateway.create(&payment, deadline).await,
-            Operation::Capture => gateway.capture(&payment, deadline).await,
-            Operation::Cancel => Outcome::Unknown { why: "no command cancels at a gateway".into() },
+        let outcome = match early {
+            Some(outcome) => outcome,
+            None => ready.exchange().await,
         };
+        let Ready { gateway, payment, operation, pass, begun_at } = ready;
         drop(pass);
         follow_latency(room, gateway, called_at, &outcome);
         failpoint::reached(Window::C11).await;
@@ -143,7 +161,7 @@ impl Attempts {
         let mut waits = policy::ANSWER.waits();
         loop {
             match self.settlement.learn(id, news.attempt, news.source, news.outcome, known.take()).await {
-                Err(error) if !error.is_lasting() => {
+                Err(error) if !error.is_lasting() && !planted::is(Bug::AnswerDropped) => {
                     tracing::warn!(transaction = %id, %error, "an answer could not be recorded; it will be");
                     room.give_back();
                     tokio::time::sleep(waits.next_wait()).await;
@@ -152,6 +170,20 @@ impl Attempts {
             }
         }
     }
+}
+
+/// The planted bug: a payment under a call looks as if its command had just been given.
+#[cfg(feature = "planted-bugs")]
+fn redelivered(mut transaction: Transaction, mut command: Command) -> (Transaction, Command) {
+    use crate::domain::event::Act;
+    use crate::domain::status::Status;
+
+    let is_under_way = transaction.status == Status::Submitting && command.act == Act::Create;
+    if planted::is(Bug::RedeliveryWithoutAsking) && is_under_way {
+        transaction.status = Status::Unknown;
+        command.version = transaction.version;
+    }
+    (transaction, command)
 }
 
 /// How much is sent to the gateway at once follows from how long it took, and from whether it could not cope.

@@ -5,6 +5,7 @@
 use serde::Deserialize;
 
 use crate::domain::money::{Currency, Money};
+use crate::service::planted::{self, Bug};
 
 /// Orders say `currency_code`, payouts `currency`.
 #[derive(Deserialize)]
@@ -17,6 +18,10 @@ pub(super) struct Amount {
 impl Amount {
     pub(super) fn money(&self) -> Option<Money> {
         let currency: Currency = self.currency_code.parse().ok()?;
+        if planted::is(Bug::FloatRounding) {
+            let scale = 10f64.powi(currency.exponent()? as i32);
+            return Some(Money::new((self.value.parse::<f64>().ok()? * scale) as i64, currency));
+        }
         Money::from_decimal(&self.value, currency).ok()
     }
 }
@@ -64,6 +69,14 @@ mod tests {
         assert_eq!(to_paypal(money(125_000, "HUF")).unwrap(), "1250");
         assert!(to_paypal(money(1250, "HUF")).is_err());
         assert!(to_paypal(money(1255, "TWD")).is_err());
+    }
+
+    #[test]
+    fn every_amount_is_read_to_its_last_minor_unit() {
+        for amount in (0..10_000).map(|minor| money(minor, "EUR")) {
+            let read = Amount { currency_code: "EUR".into(), value: to_paypal(amount).unwrap() };
+            assert_eq!(read.money(), Some(amount));
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::{Death, Graveyard, HandleError, Handler, Member, Record, Room};
 use crate::kafka::keyed::Keyed;
 use crate::kafka::offsets::Ticket;
 use crate::service::failpoint::{self, Window};
+use crate::service::planted::{self, Bug};
 use crate::service::retry::policy;
 use crate::service::telemetry::trace;
 
@@ -100,7 +101,8 @@ impl<H: Handler> Work<H> {
     /// Takes a record in. Never blocks: the poll thread bounds what is in flight.
     pub(super) fn begin(self: &Arc<Self>, record: Record, place: Place) {
         let Place { assignment, ticket, feed, .. } = place;
-        let key = Key { topic: record.topic.clone(), partition: record.partition, key: record.key.clone() };
+        let apart = planted::is(Bug::RecordsOfAKeyAtOnce).then(|| Bytes::from(record.offset.to_string()));
+        let key = Key { topic: record.topic.clone(), partition: record.partition, key: apart.or(record.key.clone()) };
         let finished = Finished { assignment, ticket, bytes: record.bytes(), end: End::Dropped };
         let delivery = Delivery { record, feed, report: Report { finished, to: self.finished.clone() } };
         if let Some(first) = self.keyed.put(&key, delivery) {
@@ -133,6 +135,9 @@ impl<H: Handler> Work<H> {
             let result = self.once(&delivery.record, attempts, &mut room).instrument(self.span(&delivery.record)).await;
             drop(room);
             let Err(error) = result else { return End::Done };
+            if planted::is(Bug::FailedRecordCountsAsDone) {
+                return End::Done;
+            }
             let wait = waits.next_wait();
             tracing::warn!(group = %self.group, record = ?delivery.record, %error, ?wait, "record will be handled again");
             metrics::counter!("payfleet_consumer_retried_total", "group" => self.group.to_string()).increment(1);
@@ -158,6 +163,7 @@ impl<H: Handler> Work<H> {
         let began = Instant::now();
         let outcome = match self.handler.handle(record, room).await {
             Ok(()) => "done",
+            Err(HandleError::Dead(_)) if planted::is(Bug::DeadRecordDropped) => "dead",
             Err(HandleError::Dead(reason)) => {
                 tracing::error!(group = %self.group, ?record, reason, "record is dead");
                 let death = Death { record, reason: &reason, group: &self.group, attempts };

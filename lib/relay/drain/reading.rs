@@ -16,6 +16,7 @@ use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::page::Page;
 use crate::relay::pipeline::{Outbound, Pipeline};
+use crate::service::planted::{self, Bug};
 
 /// Ticks fetched at a time.
 const TICKS: i64 = 512;
@@ -116,6 +117,8 @@ impl Drain {
         metrics::counter!("payfleet_relay_rows_read_total").increment(found as u64);
         self.pause = if found > 0 {
             Duration::from_millis(self.settings.poll_min_ms)
+        } else if planted::is(Bug::LostDoorbellWithoutPoll) {
+            Duration::from_secs(3_600)
         } else {
             (self.pause * 2).min(Duration::from_millis(self.settings.poll_max_ms))
         };

@@ -7,6 +7,7 @@ mod layers;
 mod lengths;
 mod metrics;
 mod migrations;
+mod planted;
 mod purity;
 mod release;
 mod retries;

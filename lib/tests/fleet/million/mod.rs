@@ -1,7 +1,7 @@
 //! The outbox at length: very many events, written by transactions that are prompt, late, rolled back or poisoned, read by relays that
 //! are killed, frozen past their lease, and set back by a crash of PostgreSQL that gives transaction numbers out again.
 //!
-//! This is the test that `make planted-bugs` sees fail: each bug that can be planted must make the topics disagree with what was
+//! This is the catcher of those bugs that `make planted-bugs` plants in the relay: each must make the topics disagree with what was
 //! committed, or let a checkpoint of an old epoch be stored after a newer one.
 
 mod crashes;
