@@ -128,6 +128,11 @@ impl Fleet {
         &self.crew[&place]
     }
 
+    /// All but the simulator.
+    pub fn crew(&self) -> impl Iterator<Item = &Process> {
+        self.crew.values()
+    }
+
     pub fn take(&mut self, place: Place) -> Process {
         self.crew.remove(&place).unwrap()
     }

@@ -16,8 +16,10 @@ mod judged;
 #[cfg(feature = "failpoints")]
 mod killed;
 mod leaving;
+mod memory;
 #[cfg(feature = "failpoints")]
 mod million;
+mod overload;
 #[cfg(feature = "failpoints")]
 mod windows;
 
