@@ -122,6 +122,7 @@ async fn what_is_on_its_way_through_a_producer_that_another_relays_record_has_en
     until("the first to arrive", || pipeline.producer.in_flight() == 0).await;
     // Refused, which ends the producer, and of a lane that another relay has taken meanwhile.
     brokers.request_errors(RDKafkaApiKey::Produce, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE]);
+    assert_eq!(page.refusal(), None, "the first has arrived");
     pipeline.push(page_of(3, &["a"], 10));
     assert_eq!(pipeline.pump(), (Pumped::All, vec![3]));
     pipeline.retain(|lane| lane == 4);

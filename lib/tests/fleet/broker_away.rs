@@ -115,7 +115,7 @@ fn stays_flat(memory: &Memory, begun: Instant, Outage { killed, returned }: Outa
 async fn is_no_stampede(fleet: &Fleet, books: &mut PgConnection, Outage { killed, returned }: Outage) {
     let total = async |metric: &str| {
         let told = join_all(RELAYS.iter().map(|relay| fleet.at(*relay).metric(metric))).await;
-        told.into_iter().flatten().sum::<f64>()
+        told.into_iter().flatten().fold(0.0, |sum, told| sum + told)
     };
     let failures = total("payfleet_relay_delivery_failures_total").await;
     let delivered = total("payfleet_relay_records_delivered_total").await;
@@ -128,7 +128,8 @@ async fn is_no_stampede(fleet: &Fleet, books: &mut PgConnection, Outage { killed
         "{failures} deliveries failed, {delivered} records were delivered of {meant}, {twice} payments have two attempts"
     );
     let away_s = (returned - killed).as_secs_f64();
-    assert!(failures > 0.0 && delivered >= meant as f64, "{failures} deliveries failed, {delivered} succeeded");
+    // What is under way when a broker goes waits in the producer: that none fails is well.
+    assert!(delivered >= meant as f64, "{delivered} of {meant} records were delivered");
     assert!(failures <= LANES * (away_s * TRIES_PER_S + HASTY_TRIES), "{failures} tries in {away_s} s");
     let again = delivered - meant as f64;
     assert!(

@@ -14,8 +14,12 @@ use crate::harness::eventually;
 /// What a process gives itself; then it says that it is overdue, and fails.
 const DEADLINE: Duration = Duration::from_secs(20);
 
-/// From the end of a process until others have all that it had.
+/// From the end of a relay until others have its lanes.
 const AT_ONCE: Duration = Duration::from_secs(2);
+
+/// A group hears of a change at its members' heartbeats and settles in up to two rounds. One that nobody left in good order would be
+/// waited for longer: until its session is over.
+const REBALANCED_WITHIN: Duration = Duration::from_secs(4);
 
 /// Three gateways' commands and the callbacks, each on sixteen partitions.
 const PARTITIONS: f64 = 64.0;
@@ -80,7 +84,7 @@ async fn everything_is_owned(books: &mut PgConnection) {
 
 async fn everything_is_assigned(fleet: &Fleet) {
     let workers: Vec<&Process> = WORKERS.iter().map(|place| fleet.at(*place)).collect();
-    eventually("others to have the partitions", AT_ONCE, async || {
+    eventually("others to have the partitions", REBALANCED_WITHIN, async || {
         let owned = join_all(workers.iter().map(|worker| worker.metric("payfleet_consumer_owned_partitions"))).await;
         (owned.into_iter().flatten().sum::<f64>() >= PARTITIONS).then_some(())
     })

@@ -85,6 +85,7 @@ const CREEP_KB: u64 = 24 * 1024;
 const CALLBACK: &str = include_str!("../../../gateway/bank/fixtures/callback_pain002_settled.xml");
 
 #[tokio::test(flavor = "multi_thread")]
+#[ignore = "a campaign that wants the machine for itself: make overload"]
 async fn ten_times_too_much_is_refused_at_once_and_costs_neither_accepted_payments_nor_callbacks_nor_reads() {
     raise_descriptors();
     let site = Site::prepare_with("overload", &SLOW_DISK).await;
