@@ -96,8 +96,11 @@ async fn a_burial_does_not_wait_for_ever_for_a_server_that_has_vanished_without_
     let (database, road) = (Database::new().await, Road::new().await);
     let settings = Settings { pool: 1, statement_ms: 500, ..road.settings(&database) };
     let doorbell = Doorbell::start(&database.settings(), &TaskTracker::new(), CancellationToken::new());
-    let graveyard = DeadLetters::new(settings.lazy_pool("test").unwrap(), &settings, doorbell);
+    let pool = settings.lazy_pool("test").unwrap();
+    let graveyard = DeadLetters::new(pool.clone(), &settings, doorbell);
     graveyard.bury(dead(&record(7, b"{"), "nonsense")).await.unwrap();
+    // The pool pings what comes back to it, without a limit of its own.
+    eventually("the connection to be back", LIMIT, async || (pool.num_idle() == 1).then_some(())).await;
     road.fall_silent();
     // The first may find its connection gone already; whatever it finds, it is found in time.
     tokio::time::timeout(LIMIT, graveyard.bury(dead(&record(8, b"{"), "nonsense"))).await.unwrap().ok();
