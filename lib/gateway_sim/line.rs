@@ -1,8 +1,6 @@
 //! A request as it arrives, and the ways in which it can be answered: or not at all.
 
 use std::convert::Infallible;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use base64::Engine;
@@ -25,18 +23,8 @@ use super::spoil::{Spoil, spoilt};
 pub struct Line {
     /// Cancelled, it is reset without a further byte.
     pub cut: CancellationToken,
-    endless: Arc<AtomicBool>,
-}
-
-impl Line {
-    /// An answer begins that nobody may live to see the end of: a server that stops does not wait for it.
-    pub fn never_ends(&self) {
-        self.endless.store(true, Ordering::Relaxed);
-    }
-
-    pub fn is_endless(&self) -> bool {
-        self.endless.load(Ordering::Relaxed)
-    }
+    /// Cancelled once an answer began that nobody may live to see the end of.
+    pub endless: CancellationToken,
 }
 
 /// A request, whatever its route.

@@ -128,13 +128,12 @@ async fn connection(stream: TcpStream, routes: BoxedFilter<(Response,)>, stop: C
         _ = &mut serving => return,
         () = stop.cancelled() => {}
     }
-    if line.is_endless() {
-        return;
-    }
     Pin::new(&mut serving).graceful_shutdown();
     tokio::select! {
         biased;
         () = line.cut.cancelled() => reset(serving),
+        // It may begin only now.
+        () = line.endless.cancelled() => {}
         _ = &mut serving => {}
     }
 }

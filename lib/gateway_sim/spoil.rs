@@ -47,7 +47,7 @@ pub fn spoilt(house: &House, line: &Line, reply: Reply, spoil: Spoil) -> Respons
             with_body(reply, Some(whole.len()), body)
         }
         Spoil::Drip => {
-            line.never_ends();
+            line.endless.cancel();
             let pace = Duration::from_millis(house.settings.drip_ms);
             let length = whole.len();
             let body = stream::unfold((whole, 0), move |(whole, at)| async move {
@@ -60,12 +60,12 @@ pub fn spoilt(house: &House, line: &Line, reply: Reply, spoil: Spoil) -> Respons
             with_body(reply, Some(length), body)
         }
         Spoil::Huge => {
-            line.never_ends();
+            line.endless.cancel();
             let blanks = std::iter::repeat_n(BLANKS, BLANK_CHUNKS);
             with_body(good(reply), None, stream::iter(blanks.chain([whole])))
         }
         Spoil::Bomb => {
-            line.never_ends();
+            line.endless.cancel();
             let members = std::iter::repeat_n(Bytes::from_static(PACKED_BLANKS), MEMBERS);
             let length = PACKED_BLANKS.len() * MEMBERS;
             with_body(good(reply).with("content-encoding", "gzip"), Some(length), stream::iter(members))

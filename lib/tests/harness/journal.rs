@@ -1,7 +1,7 @@
 //! Events of made-up aggregates, written to the outbox as payments write theirs, and a journal that says what was committed: in the
 //! same transaction, so that it is the truth whatever becomes of the connection.
 
-use payfleet::domain::lane::lane_of;
+use payfleet::domain::lane::{LANES, lane_of};
 use sqlx::postgres::{PgConnection, PgPool};
 use uuid::Uuid;
 
@@ -37,10 +37,11 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// So many aggregates, none of which has taken a step.
+    /// So many aggregates, evenly over the lanes, none of which has taken a step.
     pub async fn new(owner: &PgPool, aggregates: usize) -> Self {
         sqlx::raw_sql(TABLES).execute(owner).await.unwrap();
-        let aggregates: Vec<Uuid> = (0..aggregates).map(|_| Uuid::now_v7()).collect();
+        let of = |lane| std::iter::repeat_with(Uuid::now_v7).find(|id| lane_of(*id) == lane).expect("it never ends");
+        let aggregates: Vec<Uuid> = (0..LANES as i16).cycle().take(aggregates).map(of).collect();
         let lanes: Vec<i16> = aggregates.iter().copied().map(lane_of).collect();
         sqlx::query("INSERT INTO journal_aggregates (id, lane) SELECT * FROM unnest($1::uuid[], $2::smallint[])")
             .bind(&aggregates)
