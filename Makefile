@@ -46,10 +46,15 @@ chaos: ## break everything for a while, as in make chaos SEED=7 MINUTES=10 SCALE
 	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
 	$(CHAOS) $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-capture chaos::a_fleet
 
+.PHONY: apart
+apart: ## one gateway frozen, one flapping: what those notice of it who pay by a third
+	@lib/dev/prepare.sh tests
+	$(OFFLINE) cargo nextest run --locked --cargo-profile release --run-ignored only --no-capture fleet::apart
+
 .PHONY: overload
 overload: ## ten times more payments than can be taken, ten thousand idle connections, slow clients: how long everybody waits
 	@lib/dev/prepare.sh tests
-	$(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --run-ignored only --no-capture fleet::overload
+	$(OFFLINE) cargo nextest run --locked --cargo-profile release --run-ignored only --no-capture fleet::overload
 
 .PHONY: planted-bugs
 planted-bugs: ## plant bugs, one after the other, and see each of them found: all, or as in make planted-bugs bug=no-send-by

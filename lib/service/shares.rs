@@ -44,6 +44,11 @@ impl<K: Eq + Hash + Clone> Shares<K> {
         Self(Arc::new(Room { places, share, taken }))
     }
 
+    /// Places that nobody has.
+    pub fn free(&self) -> usize {
+        self.0.places - self.0.taken().all
+    }
+
     /// Takes a place. None: for somebody who has no share to keep to.
     pub fn take(&self, who: Option<K>) -> Result<Place<K>, NoPlace> {
         let mut taken = self.0.taken();
@@ -92,6 +97,7 @@ mod tests {
         let room = Shares::new(4, 2);
         let mut places: Vec<_> = ["a", "a", "b"].map(|who| room.take(Some(who)).ok().unwrap()).into();
         assert_eq!(room.take(Some("a")).err(), Some(NoPlace::Share));
+        assert_eq!(room.free(), 1);
         places.push(room.take(None).ok().unwrap());
         assert_eq!(room.take(Some("c")).err(), Some(NoPlace::Room));
         places.clear();

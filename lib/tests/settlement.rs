@@ -10,7 +10,7 @@ use payfleet::domain::change::{AttemptChange, Change, Word};
 use payfleet::domain::decide::Decision;
 use payfleet::domain::decide::news::{News, Source, learn};
 use payfleet::domain::decide::resolve::{End, Ruling};
-use payfleet::domain::ids::{Kind, PublicId};
+use payfleet::domain::ids::{Kind, Operation, PublicId};
 use payfleet::domain::money::Money;
 use payfleet::domain::outcome::{Outcome, Reversal};
 use payfleet::domain::transaction::{AttemptState, Status, Transaction};
@@ -123,6 +123,21 @@ async fn a_statement_run_again_after_its_answer_was_lost_says_the_same_and_chang
     }
     assert_eq!(fleet.balances().await, (0, 0, 0));
     assert_eq!(fleet.status(id).await, ("succeeded".into(), 4));
+}
+
+/// That its step was committed was never heard of, so the news is looked at again: by then the step is one of the past.
+#[tokio::test(flavor = "multi_thread")]
+async fn news_that_have_led_to_a_step_are_done_however_often_they_are_looked_at() {
+    let fleet = Fleet::with(1_000).await;
+    let id = fleet.accepted(Kind::Withdrawal, 1_000).await;
+    let attempt = sent(&fleet, id).await;
+    fleet.settlement.learn(id, attempt, answered(), &declined(), None).await.unwrap();
+    let (_, before) = fleet.status(id).await;
+    let call = Source::Call { operation: Operation::Create, begun: 2, calls: 1 };
+    for _ in 0..3 {
+        fleet.settlement.learn(id, attempt, call, &accepted(), None).await.unwrap();
+        assert_eq!(fleet.status(id).await, ("failed".into(), before + 1));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

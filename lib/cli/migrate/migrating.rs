@@ -15,8 +15,9 @@ use super::{Error, Settings, connect};
 use crate::postgres;
 use crate::service::retry::policy;
 
-/// How long a try waits for a lock: payments wait as long behind it.
-const LOCK_TIMEOUT: &str = "SET lock_timeout = '1s'";
+/// How long a try waits for a lock: payments wait as long behind it. Longer than the server's `deadlock_timeout`, a second by default: only
+/// then does it end an autovacuum that holds the lock.
+const LOCK_TIMEOUT: &str = "SET lock_timeout = '1500ms'";
 
 /// Between two looks at who holds the lock.
 const WATCH: Duration = Duration::from_millis(100);

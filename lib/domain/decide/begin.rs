@@ -136,18 +136,14 @@ fn reroute(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Deci
     let cause = format!("reroute:{fresh}");
     let step = Step::new(transaction, Status::Created, cause, Actor::Worker);
     let here = context.candidates.iter().position(|name| *name == transaction.gateway);
-    let waited = (context.now - transaction.created_at).try_into().unwrap_or_default();
-    let is_away = standing(transaction, context).is_some_and(|gateway| gateway.away);
-    let wait = if is_away { context.policy.away_in(waited) } else { context.policy.retry_in(transaction.asks) };
+    let wait = context.wait_for(transaction, &transaction.gateway);
     let onward = Context { candidates: &context.candidates[here.map_or(0, |here| here + 1)..], ..context };
     match onward.next_route(transaction, None) {
         Next::Try { gateway, round } => Decision::step(
             step.route(gateway, round).command(Act::Create).due_in(Some(context.policy.retry_in(0))).done(),
         ),
-        Next::Wait { .. } | Next::Nowhere => Decision::LookAgain {
-            version: transaction.version,
-            due_in: Some(context.not_sent_in(transaction, wait)),
-            asks: transaction.asks,
-        },
+        Next::Wait { .. } | Next::Nowhere => {
+            Decision::LookAgain { version: transaction.version, due_in: Some(wait), asks: transaction.asks }
+        }
     }
 }

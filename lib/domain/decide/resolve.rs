@@ -7,6 +7,8 @@
 //! | hold, release: paid out late | recover | – | refused |
 //! | a success | – | refused | reverse |
 //!
+//! While an attempt is said to have succeeded, `failed` wants to be told how much the gateway has kept.
+//!
 //! Where a human says how much the gateway really moved, the difference from what the effects say stands in `suspense`.
 //! It may be put there once, and once be cleared: the ledger has one entry of an effect on each side of an account.
 
@@ -16,7 +18,7 @@ use super::build::Step;
 use crate::domain::change::{Actor, Change, RESOLVED, Word};
 use crate::domain::ids::Kind;
 use crate::domain::posting::{self, Account, Effect, Posting, Side};
-use crate::domain::transaction::{Status, Substatus, Transaction};
+use crate::domain::transaction::{AttemptState, Status, Substatus, Transaction};
 
 /// How a payment ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -75,6 +77,11 @@ pub enum Unresolvable {
     HadSucceeded,
     #[error("its success was never booked, so there is nothing to reverse: resolve it as failed")]
     NeverSucceeded,
+    #[error(
+        "its gateway says that it has succeeded: resolve it as succeeded, or say by --moved what the gateway has moved and not given \
+         back, 0 if that is nothing"
+    )]
+    SaidToHaveSucceeded,
     #[error("a difference of it was booked to suspense in this direction before")]
     SuspendedBefore,
     #[error("a gateway cannot have moved {0}")]
@@ -86,6 +93,10 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
         return Err(Unresolvable::NotInReview(transaction.status));
     }
     let mut postings = effects_of(transaction, booked, ruling.end)?;
+    let is_said_to_have_succeeded = transaction.attempts.iter().any(|attempt| attempt.state == AttemptState::Succeeded);
+    if ruling.end == End::Failed && ruling.moved.is_none() && is_said_to_have_succeeded {
+        return Err(Unresolvable::SaidToHaveSucceeded);
+    }
     postings.extend(gap(transaction, booked, &postings, ruling.moved)?);
     let to = match ruling.end {
         End::Succeeded => Status::Succeeded,

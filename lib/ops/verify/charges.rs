@@ -32,6 +32,7 @@ pub struct Payment {
     currency: String,
     booked: i64,
     taken_back: i64,
+    suspended: i64,
     /// The gateways whose accounts the ledger has it on.
     booked_at: Vec<String>,
     /// A person has decided how it ends, and may have known more than the log.
@@ -119,6 +120,7 @@ impl Books {
                 currency: row.currency,
                 booked: row.booked,
                 taken_back: row.taken_back,
+                suspended: row.suspended,
                 booked_at: row.booked_at,
                 by_hand: row.by_hand,
                 age_s: row.age_s,
@@ -279,6 +281,8 @@ fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest, late
         Some(Status::Review) => Judgement::Agrees,
         Some(Status::Succeeded) if stands && payment.by_hand => Judgement::Agrees,
         Some(Status::Reversed) if payment.by_hand => Judgement::Agrees,
+        // It keeps money of a payment that has failed: a person has put that in suspense.
+        Some(Status::Failed) if stands && payment.by_hand && payment.suspended == charge.amount => Judgement::Agrees,
         Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
         Some(Status::Reversed) if !stands => settled(charge, attempt, payment, payment.taken_back),
         // Taken back, or charged late: the gateway's message may still be on its way.

@@ -4,8 +4,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -17,6 +16,7 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tower::{Service, ServiceExt};
 
+use super::guests::{Busy, UnderWay};
 use super::{Peer, head};
 
 /// What the protocol takes of a request's line and headers: more than [`head`] lets pass, so that there is a proper answer.
@@ -33,6 +33,7 @@ pub(super) struct Connection<S> {
     pub service: S,
     pub peer: SocketAddr,
     pub until: Until,
+    pub busy: Arc<Busy>,
 }
 
 /// What ends a connection.
@@ -42,6 +43,8 @@ pub(super) struct Until {
     pub patience: Duration,
     /// No further request after those under way.
     pub stop: CancellationToken,
+    /// Likewise, and at once if there are none: the place is wanted.
+    pub leave: CancellationToken,
     /// Ends now.
     pub cut: CancellationToken,
 }
@@ -62,16 +65,16 @@ where
     pub(super) async fn serve(self, stream: TcpStream) {
         stream.set_nodelay(true).ok();
         rustix::net::sockopt::set_tcp_user_timeout(&stream, DEAF_PEER.as_millis() as u32).ok();
-        let Until { patience, stop, .. } = self.until.clone();
+        let Until { patience, stop, leave, .. } = self.until.clone();
         // hyper's own guessing of the version has no time limit, so the version is told by looking first.
         let version = tokio::select! {
             () = stop.cancelled() => return,
+            () = leave.cancelled() => return,
             version = tokio::time::timeout(patience, version_of(&stream)) => version,
         };
         let Ok(Some(version)) = version else { return };
         let io = TokioIo::new(stream);
-        let busy = Arc::new(Busy::default());
-        let (peer, counted, inner) = (Peer(self.peer), Arc::clone(&busy), self.service.clone());
+        let (peer, counted, inner) = (Peer(self.peer), Arc::clone(&self.busy), self.service.clone());
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             let under_way = UnderWay::begin(&counted);
@@ -92,7 +95,7 @@ where
                     .max_header_size(HEAD_BYTES)
                     .max_headers(HEADERS)
                     .max_buf_size(HEAD_BYTES);
-                self.until.drive(builder.serve_connection(io, service), &busy).await;
+                self.until.drive(builder.serve_connection(io, service), &self.busy).await;
             }
             Version::Http2 => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -102,7 +105,7 @@ where
                     .max_header_list_size(HEAD_BYTES as u32)
                     .keep_alive_interval(DEAF_PEER / 2)
                     .keep_alive_timeout(patience);
-                self.until.drive(builder.serve_connection(io, service), &busy).await;
+                self.until.drive(builder.serve_connection(io, service), &self.busy).await;
             }
         }
     }
@@ -121,6 +124,13 @@ impl Until {
                 _ = connection.as_mut() => return,
                 () = self.cut.cancelled() => return,
                 () = self.stop.cancelled(), if !closing => {
+                    closing = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = self.leave.cancelled(), if !closing => {
+                    if busy.is_idle() {
+                        return;
+                    }
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -155,46 +165,5 @@ async fn version_of(stream: &TcpStream) -> Option<Version> {
         }
         // Peeking again would return at once with the same bytes.
         tokio::time::sleep(Duration::from_millis(5)).await;
-    }
-}
-
-/// Requests under way on a connection, and when the last one ended.
-struct Busy {
-    begun: Instant,
-    under_way: AtomicUsize,
-    idle_since_ms: AtomicU64,
-}
-
-impl Default for Busy {
-    fn default() -> Self {
-        Self { begun: Instant::now(), under_way: AtomicUsize::new(0), idle_since_ms: AtomicU64::new(0) }
-    }
-}
-
-impl Busy {
-    fn age_ms(&self) -> u64 {
-        self.begun.elapsed().as_millis() as u64
-    }
-
-    fn is_idle_for(&self, patience: Duration) -> bool {
-        let idle_ms = self.age_ms().saturating_sub(self.idle_since_ms.load(Ordering::Relaxed));
-        self.under_way.load(Ordering::Relaxed) == 0 && u128::from(idle_ms) >= patience.as_millis()
-    }
-}
-
-/// Counts a request for as long as it lives, also when it is dropped half-way.
-struct UnderWay(Arc<Busy>);
-
-impl UnderWay {
-    fn begin(busy: &Arc<Busy>) -> Self {
-        busy.under_way.fetch_add(1, Ordering::Relaxed);
-        Self(Arc::clone(busy))
-    }
-}
-
-impl Drop for UnderWay {
-    fn drop(&mut self) {
-        self.0.idle_since_ms.store(self.0.age_ms(), Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -2,6 +2,7 @@
 
 pub mod body;
 mod connection;
+mod guests;
 mod head;
 pub mod network;
 pub mod problem;

@@ -1,13 +1,15 @@
 //! The accept loop and what surrounds every route of a port.
 //!
-//! A connection costs one slot from its first byte to its last; a full house answers 503 at once. Every wait on a client has a
-//! bound: for its first bytes, its headers (which is the limit of an idle connection, too), its whole request. When told to stop
-//! it takes no new connection, lets requests under way finish, and cuts what is left at the deadline.
+//! A connection costs one slot from its first byte to its last. When slots become scarce those connections are closed that have been
+//! idle longest, and a house full of requests answers 503 at once. Every wait on a client has a bound: for its first bytes, its headers
+//! (which is the limit of an idle connection, too), its whole request. When told to stop it takes no new connection, lets requests
+//! under way finish, and cuts what is left at the deadline.
 //!
 //! If it dies here: clients see a reset connection. Whatever a request had begun goes on in tasks of its own, or not at all.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -28,6 +30,7 @@ use warp::Filter;
 
 use super::Problem;
 use super::connection::{Connection, Until};
+use super::guests::{Busy, Guests};
 use super::head::Bounded;
 use super::network::{self, Network};
 use super::render::{REQUEST_ID, Rendered};
@@ -39,7 +42,7 @@ use crate::service::telemetry::trace;
 #[derive(Clone, Debug, Serialize, Deserialize, PartialEq, Eq)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Connections at the same time; one more is answered 503. Fewer if the process may not have that many file descriptors.
+    /// Connections at the same time: before one more comes the longest idle one goes, or it is answered 503. Fewer if the process may not have that many file descriptors.
     pub connections: usize,
     /// Of them, those of one address.
     pub connections_per_address: usize,
@@ -160,11 +163,12 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let slots = Shares::new(slots(limits.connections, process::descriptors()), limits.connections_per_address);
+    let places = slots(limits.connections, process::descriptors());
+    let (slots, spare) = (Shares::new(places, limits.connections_per_address), places / SPARE);
+    let guests = Arc::new(Guests::default());
     let open = metrics::gauge!("payfleet_http_connections", "port" => port);
     let connections = TaskTracker::new();
-    let until =
-        Until { patience: Duration::from_millis(limits.header_ms), stop: stop.clone(), cut: CancellationToken::new() };
+    let cut = CancellationToken::new();
     loop {
         let accepted = tokio::select! {
             biased;
@@ -178,6 +182,11 @@ where
                 continue;
             }
         };
+        let free = slots.free();
+        if free <= spare {
+            let parted = guests.part_with(spare + 1 - free);
+            metrics::counter!("payfleet_http_connections_evicted_total", "port" => port).increment(parted as u64);
+        }
         let is_proxy = limits.proxies.iter().any(|proxy| proxy.contains(peer.ip()));
         let slot = match slots.take((!is_proxy).then(|| network::customer(peer.ip()))) {
             Ok(slot) => slot,
@@ -187,9 +196,17 @@ where
                 continue;
             }
         };
-        let connection = Connection { service: service.clone(), peer, until: until.clone() };
-        let open = open.clone();
+        let (busy, leave) = (Arc::new(Busy::default()), CancellationToken::new());
+        let until = Until {
+            patience: Duration::from_millis(limits.header_ms),
+            stop: stop.clone(),
+            leave: leave.clone(),
+            cut: cut.clone(),
+        };
+        let connection = Connection { service: service.clone(), peer, until, busy: Arc::clone(&busy) };
+        let (open, guests) = (open.clone(), Arc::clone(&guests));
         connections.spawn(async move {
+            let _stay = guests.receive(busy, leave);
             open.increment(1);
             connection.serve(stream).await;
             open.decrement(1);
@@ -200,10 +217,13 @@ where
     connections.close();
     if tokio::time::timeout(Duration::from_millis(limits.drain_ms), connections.wait()).await.is_err() {
         tracing::warn!(port, connections = connections.len(), "requests did not finish in time: connections are cut");
-        until.cut.cancel();
+        cut.cancel();
         connections.wait().await;
     }
 }
+
+/// One place of so many is kept free for those who come next.
+const SPARE: usize = 16;
 
 /// File descriptors that are not for the connections of one port: those of the stores, the other port, files.
 const RESERVED: u64 = 256;
@@ -244,7 +264,7 @@ fn refuse(stream: &TcpStream, why: NoPlace) {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::{Arc, Mutex};
+    use std::sync::Mutex;
 
     use tracing::span::{Attributes, Id};
     use tracing_subscriber::layer::{Context, Layer, SubscriberExt};

@@ -180,9 +180,8 @@ sent AS (
 )
 SELECT CASE
            WHEN EXISTS (SELECT FROM step t WHERE t.n = c.n) THEN 'taken'
-           -- A step taken by an earlier run of this very statement, whose answer was lost, counts as taken.
-           WHEN EXISTS (SELECT FROM transitions x
-                        WHERE x.transaction_id = c.transaction_id AND x.version = c.expected_version + 1 AND x.cause = c.cause) THEN 'taken'
+           -- A step taken before, whose answer was lost, counts as taken, also where what it follows from was looked at again since.
+           WHEN EXISTS (SELECT FROM transitions x WHERE x.transaction_id = c.transaction_id AND x.cause = c.cause) THEN 'taken'
            WHEN s.id IS NULL THEN 'busy'
            WHEN s.version = c.expected_version AND c.expected_owed IS NOT NULL AND b.id IS NULL THEN 'busy'
            ELSE 'missed'

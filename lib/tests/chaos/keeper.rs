@@ -24,6 +24,8 @@ const AIM: Duration = Duration::from_secs(4);
 const AIM_RARE: Duration = Duration::from_secs(12);
 /// From SIGTERM on; a process gives itself 20 s.
 const END_WITHIN: Duration = Duration::from_secs(40);
+/// From its start on: a machine with two cores may have ten processes that start.
+const HEEDS_WITHIN: Duration = Duration::from_secs(5);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What a process says that could not finish in its time, and ends with 1: Postgres or Kafka was away meanwhile. Documented in
 /// `cli::processes`.
@@ -188,6 +190,7 @@ impl<'a> Keeper<'a> {
     /// Ends whoever holds the place in good order.
     pub async fn leave(&mut self) {
         let (name, pid) = (self.process.name.clone(), self.process.pid);
+        let is_young = self.process.started.elapsed() < HEEDS_WITHIN;
         self.process.ask_to_end();
         match tokio::time::timeout(END_WITHIN, self.process.ended()).await {
             Ok(status) if status.success() => {}
@@ -195,7 +198,7 @@ impl<'a> Keeper<'a> {
                 self.tally.done("a process ended before it had finished: its deadline was over");
             }
             // Only whoever does not heed signals yet can die of this one: it had been started a moment ago, and had begun nothing.
-            Ok(status) if status.signal() == Some(Signal::TERM.as_raw()) => {
+            Ok(status) if is_young && status.signal() == Some(Signal::TERM.as_raw()) => {
                 self.tally.done("a process was told to end before it had begun");
             }
             Ok(status) => {

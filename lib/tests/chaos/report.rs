@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::time::Duration;
 
 use payfleet::load::Outcome;
-use payfleet::ops::verify::{Report, Verdict};
+use payfleet::ops::verify::{Finding, Report, Verdict};
 use payfleet::service::failpoint::Window;
 use serde_json::{Value, json};
 
@@ -41,8 +41,15 @@ impl Run {
     /// Why the run is red.
     pub fn failures(&self) -> Vec<String> {
         let mut failures = self.counts.failures.clone();
-        if self.verified.verdict() != Verdict::Held {
-            failures.push("the books do not hold: see the table of invariants".to_owned());
+        let found = self.verified.findings.iter().filter(|finding| finding.verdict() != Verdict::Held);
+        let found: Vec<String> = found
+            .map(|Finding { invariant, violations, .. }| match violations {
+                0 => format!("{} not checkable", invariant.name()),
+                _ => format!("{} violated {violations} times", invariant.name()),
+            })
+            .collect();
+        if !found.is_empty() {
+            failures.push(format!("the books do not hold: {}", found.join(", ")));
         }
         if self.settled_after.is_none() {
             failures.push(format!("not every payment was final {:?} after the last fault", self.bound));

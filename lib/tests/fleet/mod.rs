@@ -8,6 +8,7 @@ pub mod crew;
 pub mod process;
 pub mod site;
 
+mod apart;
 mod beginning;
 mod broker_away;
 #[cfg(feature = "failpoints")]

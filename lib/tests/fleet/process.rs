@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use payfleet::service::instance::Instance;
 use rustix::process::{Pid, Signal, kill_process};
@@ -22,6 +22,7 @@ const STOP_WITHIN: Duration = Duration::from_secs(30);
 pub struct Process {
     pub name: String,
     pub pid: u32,
+    pub started: Instant,
     child: Child,
     log: PathBuf,
     instance: PathBuf,
@@ -42,7 +43,9 @@ impl Process {
         command.stdin(Stdio::null()).stderr(output.try_clone().unwrap()).stdout(output);
         let child = command.spawn().unwrap_or_else(|error| panic!("{program}: {error}"));
         let pid = child.id().unwrap();
-        Self { name: name.to_owned(), pid, child, log, instance: directory.join("run").join(format!("{name}.json")) }
+        let (name, started) = (name.to_owned(), Instant::now());
+        let instance = directory.join("run").join(format!("{name}.json"));
+        Self { name, pid, started, child, log, instance }
     }
 
     /// Waits until it says that it is ready.

@@ -90,6 +90,30 @@ async fn a_full_house_says_so_at_once_and_still_hears_the_order_to_stop() {
 }
 
 #[tokio::test]
+async fn whoever_idles_makes_room_for_requests_and_whoever_is_served_stays() {
+    let port = open(Limits { connections: 32, ..Limits::default() }).await;
+    let mut served = Client::connect(port.address).await;
+    served.send(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let mut longest = Client::connect(port.address).await;
+    assert_eq!(longest.request("GET", "/quick", &[], b"").await.status, 200);
+    let mut idle = Vec::new();
+    for n in 0..200 {
+        let mut client = Client::connect(port.address).await;
+        if n % 2 == 0 {
+            client.send(b"GET /quick HTTP/1.1\r\nhost: x\r\n").await;
+        }
+        idle.push(client);
+        let asks = Client::connect(port.address).await.request("GET", "/quick", &[], b"").await;
+        assert_eq!(asks.status, 200, "{n} idle ones were enough to keep a request out");
+    }
+    longest.closed().await;
+    idle.last_mut().unwrap().send(b"GET /quick HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    assert_eq!(idle.last_mut().unwrap().answer().await.status, 200, "the last to come was sent away");
+    port.go_on.notify_one();
+    assert_eq!(served.answer().await.body, b"slow", "a request under way was cut off");
+}
+
+#[tokio::test]
 async fn one_address_does_not_get_all_connections_unless_it_is_a_proxy() {
     let port = open(Limits { connections: 3, connections_per_address: 1, ..Limits::default() }).await;
     let mut first = Client::connect(port.address).await;

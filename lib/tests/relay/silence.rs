@@ -17,8 +17,11 @@ async fn a_relay_waits_no_longer_than_its_lease_for_a_server_that_has_vanished_w
     fleet.step_all(10).await;
     fleet.drained().await;
     road.fall_silent();
+    let begin = Instant::now();
     fleet.step_all(10).await;
     fleet.drained().await;
+    // A statement of this relay would be waited for for 12 s.
+    assert!(begin.elapsed() < Duration::from_secs(9), "{:?}", begin.elapsed());
     fleet.verdict().await.assert_clean();
     relay.stop().await;
 }

@@ -9,17 +9,30 @@ fn statements(text: &str) -> Vec<String> {
     code.split(';').map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// Rules that PostgreSQL would hold every standing row against. A table that the same migration makes has none.
+/// What adds a rule that PostgreSQL holds every standing row against.
+const RULES: [&str; 5] = ["CHECK", "REFERENCES ", "UNIQUE", "PRIMARY KEY", "EXCLUDE"];
+/// What makes that unnecessary: it is done later, or was done before, without a lock that keeps anybody out.
+const SPARED: [&str; 2] = ["NOT VALID", "USING INDEX"];
+const CHANGES: [&str; 2] = [" SET NOT NULL", " TYPE "];
+
+/// Statements that read a table from end to end under their lock. A table that the same migration makes has nothing to be read.
 fn whole_readings(source: &Source) -> Vec<String> {
     let statements = statements(&source.text);
     let is_new = |table: &str| statements.iter().any(|other| other.starts_with(&format!("CREATE TABLE {table} ")));
+    let standing = |table: Option<&str>| table.is_some_and(|table| !is_new(table));
     let altered = statements.iter().filter_map(|statement| statement.strip_prefix("ALTER TABLE "));
-    let standing = altered.filter(|altered| !altered.split(' ').next().is_some_and(is_new));
-    let added = standing.flat_map(|altered| altered.split(" ADD ").skip(1));
-    let reads = |added: &&str| {
-        ["CHECK (", "REFERENCES "].iter().any(|rule| added.contains(rule)) && !added.contains("NOT VALID")
-    };
-    added.filter(reads).map(|added| format!("{}: not NOT VALID: {added}", source.path)).collect()
+    let altered: Vec<&str> = altered.filter(|altered| standing(altered.split(' ').next())).collect();
+    let added = altered.iter().flat_map(|altered| altered.split(" ADD ").skip(1));
+    let any = |text: &str, of: &[&str]| of.iter().any(|word| text.contains(word));
+    let rules = added.filter(|added| any(added, &RULES) && !any(added, &SPARED));
+    let changes = altered.iter().copied().filter(|altered| any(altered, &CHANGES));
+    let indexes = statements.iter().map(String::as_str).filter(|statement| {
+        let table = statement.split_once(" ON ").and_then(|(_, on)| on.split([' ', '(']).next());
+        let is_index = statement.starts_with("CREATE INDEX ") || statement.starts_with("CREATE UNIQUE INDEX ");
+        is_index && !statement.contains(" CONCURRENTLY ") && standing(table)
+    });
+    let found = rules.chain(changes).chain(indexes);
+    found.map(|statement| format!("{}: it reads a whole table under its lock: {statement}", source.path)).collect()
 }
 
 #[test]
@@ -39,6 +52,11 @@ fn a_rule_that_reads_a_whole_table_is_found() {
         1
     );
     assert_eq!(found("ALTER TABLE payments ADD COLUMN a bigint REFERENCES accounts; -- NOT VALID"), 1);
+    assert_eq!(found("ALTER TABLE payments ADD CHECK(a <> ''), ADD CONSTRAINT c UNIQUE (a), ALTER a SET NOT NULL;"), 3);
+    assert_eq!(found("ALTER TABLE payments ADD CONSTRAINT c UNIQUE USING INDEX c;"), 0);
+    assert_eq!(found("ALTER TABLE payments ALTER COLUMN a TYPE bigint;"), 1);
+    assert_eq!(found("CREATE INDEX i ON payments (a); CREATE UNIQUE INDEX CONCURRENTLY j ON payments (a);"), 1);
+    assert_eq!(found("CREATE TABLE payments (a text); CREATE INDEX i ON payments (a);"), 0);
     assert_eq!(found("ALTER TABLE payments DROP CONSTRAINT b, ADD CONSTRAINT b CHECK (a <> '') NOT VALID;"), 0);
     assert_eq!(found("CREATE TABLE payments (a text); ALTER TABLE payments ADD CONSTRAINT b CHECK (a <> '');"), 0);
 }

@@ -178,6 +178,28 @@ async fn what_a_human_has_decided_is_not_judged_by_its_amount() {
 }
 
 #[tokio::test]
+async fn money_that_its_gateway_keeps_of_a_payment_that_a_human_has_failed_stands_in_suspense() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "succeeded", 4_100);
+    world.take(&mut payment, Step { to: "review", reason: Some("amount_differs"), ..Step::default() }).await;
+    let suspended = vec![("suspend", "clearing", "debit", 4_100), ("suspend", "suspense", "credit", 4_100)];
+    world
+        .take(
+            &mut payment,
+            Step { to: "failed", substatus: Some("not_executed"), entries: suspended, ..Step::default() },
+        )
+        .await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at failed");
+    world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    world.sql("UPDATE ledger_entries SET amount = 4000 WHERE effect = 'suspend'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at failed");
+}
+
+#[tokio::test]
 async fn money_taken_back_from_a_success_is_found_at_rest() {
     let mut world = World::lawful().await;
     let payment = world.settled(Kind::Deposit, 4_200).await;

@@ -5,6 +5,10 @@ use super::*;
 impl Learner<'_> {
     pub(super) fn succeeded(&self, money: Money) -> Decision {
         let status = self.transaction.status;
+        if status == Status::Review && self.attempt.state != AttemptState::Succeeded {
+            // Whoever decides about it may have looked already: this costs a version, so that no word is taken that knows nothing of it.
+            return Decision::step(self.step(Status::Review, AttemptState::Succeeded).done());
+        }
         if status == Status::Review || status == Status::Reversed {
             return self.note(AttemptState::Succeeded);
         }
@@ -70,9 +74,15 @@ impl Learner<'_> {
         self.transaction.resolved && self.attempt.state == state
     }
 
-    /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
+    /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now, unless the question was
+    /// older than the contradiction.
     pub(super) fn confirmed(&self) -> Decision {
-        if self.was_asked() && self.transaction.status.is_final() {
+        if let Source::Answer { asked_at } = self.news.source
+            && self.transaction.status.is_final()
+        {
+            if self.transaction.contradicted && asked_at < self.transaction.updated_at {
+                return self.ask_later();
+            }
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }
         Decision::Nothing("already ended so")

@@ -28,7 +28,9 @@ impl Learner<'_> {
                 .step(Status::Created, state)
                 .route(gateway, round)
                 .asks(round)
-                .due_in(Some(self.retry_after().unwrap_or(policy.retry_in(round))))
+                .due_in(Some(
+                    self.context.not_sent_in(self.transaction, self.retry_after().unwrap_or(policy.retry_in(round))),
+                ))
                 .done(),
             Next::Nowhere => self
                 .step(Status::Failed, state)

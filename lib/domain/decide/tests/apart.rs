@@ -80,6 +80,23 @@ fn a_payment_that_was_sent_is_neither_sent_again_nor_elsewhere() {
 }
 
 #[test]
+fn a_payment_that_is_told_to_come_later_is_sent_once_more_before_its_time_is_over() {
+    for (left_s, wait_s, due_s) in [(600, 40, 40), (600, 590, 585), (10, 40, 10)] {
+        let later = Outcome::Later { retry_after_ms: Some(wait_s * 1_000), code: "rate_limited".into() };
+        let mut transaction = payment(Kind::Withdrawal, Status::Submitting);
+        transaction.submit_until = NOW + Duration::from_secs(left_s);
+        let source = Source::Call { operation: Operation::Create, begun: 7, calls: 1 };
+        let news = News { attempt: transaction.attempts[0].id, source, outcome: &later };
+        let there = [GatewayState { name: ROUTE[0].into(), paused: false, away: false, pays_to: Vec::new() }];
+        let policy = policy();
+        let context = Context { now: NOW, policy: &policy, candidates: &ROUTE[..1], gateways: &there };
+        let decision = learn(&transaction, news, context);
+        let change = step(&decision);
+        assert_eq!((change.to, change.due_in), (Status::Created, Some(Duration::from_secs(due_s))), "{left_s} s left");
+    }
+}
+
+#[test]
 fn a_question_that_is_told_to_come_later_comes_no_sooner() {
     for (wait_s, due_s) in [(3, 15), (40, 40), (100_000, 600)] {
         let later = Outcome::Later { retry_after_ms: Some(wait_s * 1_000), code: "rate_limited".into() };
@@ -136,11 +153,13 @@ fn sent_after(
     }
 }
 
-/// The worker's breaker is half open, and lets others in first; the sweep's knows nothing of it.
+/// The breaker is open, or half open and lets others in first: sweep and worker of one process know the same of it, those of two do not.
 #[test]
 fn a_payment_kept_out_by_a_breaker_is_sent_soon_after_its_gateway_is_back() {
-    let (sent, _) = sent_after(900, |_| false, |waited| waited.as_secs() <= 316);
-    assert!(sent.is_ok_and(|after| after.as_secs() < 340), "{sent:?}");
+    let away = |waited: Duration| waited.as_secs() <= 316;
+    for (who, (sent, _)) in [("the worker", sent_after(900, |_| false, away)), ("both", sent_after(900, away, away))] {
+        assert!(sent.is_ok_and(|after| after.as_secs() < 340), "as {who} sees it: {sent:?}");
+    }
     let (given_up, commands) = sent_after(24 * 3_600, |_| false, |_| true);
     assert!(given_up.is_err() && commands < 300, "a command every few seconds for a day: {commands}");
 }

@@ -190,6 +190,41 @@ fn a_humans_word_books_exactly_what_is_missing() {
     }
 }
 
+/// Who decides may have looked before the gateway spoke: a word that knows nothing of a success would keep money from its owner, or give it
+/// away twice, and nobody would be told again.
+#[test]
+fn a_success_told_during_review_is_news_to_whoever_decides_and_fails_nothing_by_itself() {
+    for (kind, effects) in [(Kind::Deposit, &[][..]), (Kind::Withdrawal, &[Effect::Hold][..])] {
+        let transaction = payment(kind, Status::Review);
+        assert!(ruled(&transaction, effects, 0, End::Failed, None).is_ok());
+        for source in sources() {
+            let told_of = told(&transaction, source, &succeeded());
+            let change = step(&told_of);
+            assert_eq!((change.to, change.postings.len(), change.due_in), (Status::Review, 0, None));
+            let knowing = change.applied_to(&transaction, NOW);
+            assert_eq!(knowing.version, transaction.version + 1, "a word given before would still be taken");
+            let failed = |moved| ruled(&knowing, effects, 0, End::Failed, moved).map(drop);
+            assert_eq!(failed(None), Err(Unresolvable::SaidToHaveSucceeded));
+            assert_eq!((failed(Some(0)), failed(Some(1_000))), (Ok(()), Ok(())));
+            assert!(ruled(&knowing, effects, 0, End::Succeeded, None).is_ok());
+            let again = told(&knowing, source, &succeeded());
+            assert!(matches!(again, Decision::Note(_)), "the same again: {again:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_from_before_a_contradiction_does_not_settle_it() {
+    let transaction = payment(Kind::Deposit, Status::Succeeded);
+    let rang = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &declined());
+    let contradicted = step(&rang).applied_to(&transaction, NOW);
+    let before = Source::Answer { asked_at: NOW - Duration::from_secs(1) };
+    let older = told(&contradicted, before, &succeeded());
+    assert!(matches!(older, Decision::LookAgain { due_in: Some(_), .. }), "nobody would ask again: {older:?}");
+    let since = told(&contradicted, ANSWER, &succeeded());
+    assert!(matches!(since, Decision::LookAgain { due_in: None, .. }), "{since:?}");
+}
+
 #[test]
 fn what_the_gateway_moved_otherwise_stands_in_suspense() {
     let deposit = payment(Kind::Deposit, Status::Review);
