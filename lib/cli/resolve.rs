@@ -22,7 +22,8 @@ Ends a payment that is in review, books what follows from it in the same commit,
 
   succeeded  a deposit is credited, a withdrawal's hold is posted; one that was paid out after its hold was released is taken from
              what the user has, and what is no longer there becomes a debt
-  failed     a hold is released; refused once a success is booked
+  failed     a hold is released; refused once a success is booked; where its gateway says that it succeeded, say by --moved what the
+             gateway has moved and not given back
   reversed   only after a success: it is booked the other way round, and what the user no longer has becomes a debt
 
 Exit codes: 0 done, 1 PostgreSQL failed or the payment was locked all the time, 3 it cannot be resolved so, 64 not understood.";
@@ -44,6 +45,9 @@ pub struct Resolve {
     /// What the gateway really moved and did not give back, in minor units, if that is not what the end says: the difference goes to suspense.
     #[arg(long, value_name = "AMOUNT")]
     moved: Option<i64>,
+    /// The version of the payment that you have looked at: refused if it has moved on since, for instance because its gateway spoke.
+    #[arg(long, value_name = "VERSION")]
+    seen: Option<i64>,
     /// JSON for scripts instead of a line for people.
     #[arg(long)]
     json: bool,
@@ -85,7 +89,7 @@ pub async fn run(settings: &Settings, asked: Resolve) -> ExitCode {
         Ending::Reversed => End::Reversed,
     };
     let word = Word { operator: asked.actor, says: asked.reason };
-    let ruling = Ruling { id: Uuid::now_v7(), end, moved: asked.moved, word };
+    let ruling = Ruling { id: Uuid::now_v7(), end, moved: asked.moved, seen: asked.seen, word };
     let resolved = async {
         let mut books = settings.connect("payfleet-resolve").await?;
         resolve(&mut books, asked.transaction, &ruling).await

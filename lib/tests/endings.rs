@@ -206,6 +206,7 @@ fn ruling(end: End, moved: Option<i64>) -> Ruling {
         id: Uuid::now_v7(),
         end,
         moved,
+        seen: None,
         word: Word { operator: "ada".into(), says: "seen in their console".into() },
     }
 }

@@ -136,7 +136,7 @@ fn reroute(transaction: &Transaction, fresh: Uuid, context: Context<'_>) -> Deci
     let cause = format!("reroute:{fresh}");
     let step = Step::new(transaction, Status::Created, cause, Actor::Worker);
     let here = context.candidates.iter().position(|name| *name == transaction.gateway);
-    let wait = context.wait_for(transaction, &transaction.gateway);
+    let wait = context.wait_for(transaction);
     let onward = Context { candidates: &context.candidates[here.map_or(0, |here| here + 1)..], ..context };
     match onward.next_route(transaction, None) {
         Next::Try { gateway, round } => Decision::step(

@@ -81,10 +81,10 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
         Next::Wait { gateway, round } if context.gateways.iter().all(|g| g.name != gateway || g.takes_payments()) => {
             (gateway, round)
         }
-        Next::Wait { gateway, .. } => {
-            let due_in = Some(context.wait_for(transaction, gateway));
+        Next::Wait { .. } => {
+            let due_in = Some(context.wait_for(transaction));
             // A wait that doubled would outlast the fault.
-            let asks = if context.is_away(gateway) { transaction.asks } else { asks };
+            let asks = if context.one_is_away() { transaction.asks } else { asks };
             return Decision::LookAgain { version: transaction.version, due_in, asks };
         }
         Next::Nowhere => return Decision::LookAgain { version: transaction.version, due_in: retry_in, asks },

@@ -119,16 +119,17 @@ impl<'a> Context<'a> {
         if self.now < next { wait.min((next - self.now).unsigned_abs()) } else { wait }
     }
 
-    /// When to look again at a payment that cannot be sent, because this gateway takes none now.
-    fn wait_for(&self, transaction: &Transaction, gateway: &str) -> Duration {
+    /// When to look again at a payment that cannot be sent, because its gateways take none now.
+    fn wait_for(&self, transaction: &Transaction) -> Duration {
         let waited = (self.now - transaction.created_at).try_into().unwrap_or_default();
         let wait =
-            if self.is_away(gateway) { self.policy.away_in(waited) } else { self.policy.retry_in(transaction.asks) };
+            if self.one_is_away() { self.policy.away_in(waited) } else { self.policy.retry_in(transaction.asks) };
         self.not_sent_in(transaction, wait)
     }
 
-    fn is_away(&self, gateway: &str) -> bool {
-        self.gateways.iter().any(|known| known.name == gateway && known.away)
+    /// A gateway that fails may be back at any moment; one that an operator has paused will not.
+    fn one_is_away(&self) -> bool {
+        self.gateways.iter().any(|known| known.away && !known.paused && self.candidates.contains(&known.name.as_str()))
     }
 
     fn past(&self, moment: OffsetDateTime, by: Duration) -> bool {

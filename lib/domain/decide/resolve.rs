@@ -46,6 +46,8 @@ pub struct Ruling {
     pub end: End,
     /// What the gateway has moved of this payment, and not given back, in minor units, where that is not what the end says.
     pub moved: Option<i64>,
+    /// The version that the human has looked at; None: whichever.
+    pub seen: Option<i64>,
     pub word: Word,
 }
 
@@ -73,6 +75,8 @@ impl Booked {
 pub enum Unresolvable {
     #[error("it stands at {}: only what is in review waits for a human", .0.as_str())]
     NotInReview(Status),
+    #[error("it stands at version {now}, not at {seen}: look at it again")]
+    MovedOn { seen: i64, now: i64 },
     #[error("its success is booked: if the money is gone again, resolve it as reversed")]
     HadSucceeded,
     #[error("its success was never booked, so there is nothing to reverse: resolve it as failed")]
@@ -91,6 +95,9 @@ pub enum Unresolvable {
 pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> Result<Change, Unresolvable> {
     if transaction.status != Status::Review {
         return Err(Unresolvable::NotInReview(transaction.status));
+    }
+    if let Some(seen) = ruling.seen.filter(|seen| *seen != transaction.version) {
+        return Err(Unresolvable::MovedOn { seen, now: transaction.version });
     }
     let mut postings = effects_of(transaction, booked, ruling.end)?;
     let is_said_to_have_succeeded = transaction.attempts.iter().any(|attempt| attempt.state == AttemptState::Succeeded);

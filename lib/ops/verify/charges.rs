@@ -16,7 +16,7 @@ use super::Rest;
 use super::charge_log::{Charge, ChargeLog, Fate, Moving};
 use super::invariant::Invariant;
 use super::report::Finding;
-use crate::domain::ids::Operation;
+use crate::domain::ids::{Kind, Operation};
 use crate::domain::transaction::Status;
 
 #[derive(Debug)]
@@ -38,6 +38,14 @@ pub struct Payment {
     /// A person has decided how it ends, and may have known more than the log.
     by_hand: bool,
     age_s: i64,
+}
+
+impl Payment {
+    /// All of the charge, and nothing else, stands in suspense.
+    fn suspends(&self, charge: &Charge) -> bool {
+        let at_gateway = if charge.kind == Kind::Deposit { charge.amount } else { -charge.amount };
+        self.currency == charge.currency && self.suspended == at_gateway
+    }
 }
 
 #[derive(Clone, Debug)]
@@ -281,8 +289,8 @@ fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest, late
         Some(Status::Review) => Judgement::Agrees,
         Some(Status::Succeeded) if stands && payment.by_hand => Judgement::Agrees,
         Some(Status::Reversed) if payment.by_hand => Judgement::Agrees,
-        // It keeps money of a payment that has failed: a person has put that in suspense.
-        Some(Status::Failed) if stands && payment.by_hand && payment.suspended == charge.amount => Judgement::Agrees,
+        // It has moved money of a payment that has failed: a person has put that in suspense.
+        Some(Status::Failed) if stands && payment.by_hand && payment.suspends(charge) => Judgement::Agrees,
         Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
         Some(Status::Reversed) if !stands => settled(charge, attempt, payment, payment.taken_back),
         // Taken back, or charged late: the gateway's message may still be on its way.

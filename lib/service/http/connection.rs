@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::{Request, Response};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -26,6 +27,8 @@ const HEADERS: usize = 4 * head::HEADERS;
 const STREAMS: u32 = 128;
 /// The first letters of HTTP/2's preface (RFC 9113, 3.4); no method of HTTP/1 begins with them.
 const PREFACE: &[u8; 3] = b"PRI";
+/// For whoever is told to go before its time, to hear it.
+const FAREWELL: Duration = Duration::from_millis(500);
 /// A peer that acknowledges nothing for this long is gone.
 const DEAF_PEER: Duration = Duration::from_secs(30);
 
@@ -43,7 +46,7 @@ pub(super) struct Until {
     pub patience: Duration,
     /// No further request after those under way.
     pub stop: CancellationToken,
-    /// Likewise, and at once if there are none: the place is wanted.
+    /// Likewise, and soon after the last: the place is wanted.
     pub leave: CancellationToken,
     /// Ends now.
     pub cut: CancellationToken,
@@ -68,9 +71,10 @@ where
         let Until { patience, stop, leave, .. } = self.until.clone();
         // hyper's own guessing of the version has no time limit, so the version is told by looking first.
         let version = tokio::select! {
+            biased;
+            version = tokio::time::timeout(patience, version_of(&stream)) => version,
             () = stop.cancelled() => return,
             () = leave.cancelled() => return,
-            version = tokio::time::timeout(patience, version_of(&stream)) => version,
         };
         let Ok(Some(version)) = version else { return };
         let io = TokioIo::new(stream);
@@ -80,9 +84,13 @@ where
             let under_way = UnderWay::begin(&counted);
             let answer = inner.clone().oneshot(request);
             async move {
-                let answer = answer.await;
-                drop(under_way);
-                answer
+                let answer = answer.await?;
+                Ok::<_, Infallible>(answer.map(|body| {
+                    body.map_err(move |error| {
+                        let _ends_with_the_body = &under_way;
+                        error
+                    })
+                }))
             }
         });
         let service = TowerToHyperService::new(service);
@@ -116,7 +124,8 @@ impl Until {
     async fn drive<C: GracefulConnection>(&self, connection: C, busy: &Busy) {
         let mut connection = pin!(connection);
         let mut look = tokio::time::interval(self.patience);
-        let mut closing = false;
+        let mut parting = tokio::time::interval(FAREWELL);
+        let (mut closing, mut wanted_away) = (false, false);
         loop {
             tokio::select! {
                 biased;
@@ -127,13 +136,13 @@ impl Until {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
-                () = self.leave.cancelled(), if !closing => {
-                    if busy.is_idle() {
-                        return;
-                    }
-                    closing = true;
+                () = self.leave.cancelled(), if !wanted_away => {
+                    (closing, wanted_away) = (true, true);
                     connection.as_mut().graceful_shutdown();
+                    parting.reset();
                 }
+                // What was read in this very moment has begun by now.
+                _ = parting.tick(), if wanted_away => if busy.is_idle() { return },
                 // HTTP/1 has its header timer; this is for HTTP/2, where a silent client could stay for ever: even told to go
                 // it would, since the farewell waits for its echo.
                 _ = look.tick() => match (busy.is_idle_for(self.patience), closing) {

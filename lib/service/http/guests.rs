@@ -1,5 +1,5 @@
 //! Who is connected, and who of them asks for nothing: when places become scarce, those who have asked for nothing longest have to go.
-//! A client may find a connection closed that it had kept (RFC 9112, 9.5), and opens another; one that sends is never cut off by this.
+//! A client may find a connection closed that it had kept (RFC 9112, 9.5), and opens another; a request that has begun is never cut off.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -36,16 +36,17 @@ impl Guests {
         Stay { guests: self, number }
     }
 
-    /// Sees to it that so many are on their way out, those first that have been idle longest. How many were told to go now.
-    pub(super) fn part_with(&self, wanted: usize) -> usize {
+    /// Sees to it that so many are on their way out, those first that have been idle longest, and nobody who has not been for `undisturbed`.
+    /// How many were told to go now.
+    pub(super) fn part_with(&self, wanted: usize, undisturbed: Duration) -> usize {
         let known = self.known();
         let mut leaving = 0;
         let mut idle: Vec<(Instant, &CancellationToken)> = Vec::new();
         for (busy, leave) in known.by_number.values() {
             match busy.idle_since() {
-                _ if leave.is_cancelled() => leaving += 1,
-                Some(since) => idle.push((since, leave)),
-                None => {}
+                Some(_) if leave.is_cancelled() => leaving += 1,
+                Some(since) if since.elapsed() >= undisturbed => idle.push((since, leave)),
+                _ => {}
             }
         }
         let told = wanted.saturating_sub(leaving).min(idle.len());
@@ -84,13 +85,12 @@ impl Default for Busy {
 
 impl Busy {
     pub(super) fn is_idle(&self) -> bool {
-        self.under_way.load(Ordering::Relaxed) == 0
+        self.under_way.load(Ordering::Acquire) == 0
     }
 
     /// None: it is not idle.
     fn idle_since(&self) -> Option<Instant> {
-        let since = Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed));
-        self.is_idle().then(|| self.begun + since)
+        self.is_idle().then(|| self.begun + Duration::from_millis(self.idle_since_ms.load(Ordering::Relaxed)))
     }
 
     pub(super) fn is_idle_for(&self, patience: Duration) -> bool {
@@ -98,7 +98,7 @@ impl Busy {
     }
 }
 
-/// Counts a request for as long as it lives, also when it is dropped half-way.
+/// Counts a request until the last of its answer is on its way, also when it is dropped half-way.
 pub(super) struct UnderWay(Arc<Busy>);
 
 impl UnderWay {
@@ -111,7 +111,7 @@ impl UnderWay {
 impl Drop for UnderWay {
     fn drop(&mut self) {
         self.0.idle_since_ms.store(self.0.begun.elapsed().as_millis() as u64, Ordering::Relaxed);
-        self.0.under_way.fetch_sub(1, Ordering::Relaxed);
+        self.0.under_way.fetch_sub(1, Ordering::Release);
     }
 }
 
@@ -134,13 +134,15 @@ mod tests {
         let served = UnderWay::begin(&all[2].0);
         let told = || all.iter().map(|(_, leave)| leave.is_cancelled()).collect::<Vec<_>>();
 
-        assert_eq!((guests.part_with(0), told()), (0, vec![false; 5]));
-        assert_eq!((guests.part_with(2), told()), (2, vec![true, true, false, false, false]));
+        let (at_once, never) = (Duration::ZERO, Duration::from_secs(60));
+        assert_eq!((guests.part_with(0, at_once), told()), (0, vec![false; 5]));
+        assert_eq!((guests.part_with(5, never), told()), (0, vec![false; 5]), "nobody has been idle for a minute");
+        assert_eq!((guests.part_with(2, at_once), told()), (2, vec![true, true, false, false, false]));
         // They are on their way out already.
-        assert_eq!((guests.part_with(2), told()), (0, vec![true, true, false, false, false]));
+        assert_eq!((guests.part_with(2, at_once), told()), (0, vec![true, true, false, false, false]));
         stays.drain(..2);
-        assert_eq!((guests.part_with(9), told()), (2, vec![true, true, false, true, true]));
+        assert_eq!((guests.part_with(9, at_once), told()), (2, vec![true, true, false, true, true]));
         drop(served);
-        assert_eq!((guests.part_with(3), told()), (1, vec![true; 5]));
+        assert_eq!((guests.part_with(3, at_once), told()), (1, vec![true; 5]));
     }
 }

@@ -10,7 +10,7 @@
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode};
@@ -51,6 +51,8 @@ pub struct Limits {
     pub proxies: Vec<Network>,
     /// For the first bytes, for the headers of each request, and for an idle connection.
     pub header_ms: u64,
+    /// Nobody is told to go for others' sake who has been idle for less.
+    pub undisturbed_ms: u64,
     /// For a whole request, from its headers to its answer. Longer than any wait that a client may ask for.
     pub request_ms: u64,
     /// For any body; routes have smaller bounds of their own.
@@ -66,6 +68,7 @@ impl Default for Limits {
             connections_per_address: 1_024,
             proxies: Vec::new(),
             header_ms: 10_000,
+            undisturbed_ms: 1_000,
             request_ms: 40_000,
             body_bytes: 1024 * 1024,
             drain_ms: 10_000,
@@ -164,8 +167,9 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
     let places = slots(limits.connections, process::descriptors());
-    let (slots, spare) = (Shares::new(places, limits.connections_per_address), places / SPARE);
-    let guests = Arc::new(Guests::default());
+    let (slots, spare) = (Shares::new(places, limits.connections_per_address), (places / SPARE).max(1));
+    let (guests, undisturbed) = (Arc::new(Guests::default()), Duration::from_millis(limits.undisturbed_ms));
+    let mut looked = Instant::now();
     let open = metrics::gauge!("payfleet_http_connections", "port" => port);
     let connections = TaskTracker::new();
     let cut = CancellationToken::new();
@@ -182,13 +186,15 @@ where
                 continue;
             }
         };
+        let is_proxy = limits.proxies.iter().any(|proxy| proxy.contains(peer.ip()));
+        let slot = slots.take((!is_proxy).then(|| network::customer(peer.ip())));
         let free = slots.free();
-        if free <= spare {
-            let parted = guests.part_with(spare + 1 - free);
+        if free < spare && looked.elapsed() >= LOOK {
+            looked = Instant::now();
+            let parted = guests.part_with(spare - free, undisturbed);
             metrics::counter!("payfleet_http_connections_evicted_total", "port" => port).increment(parted as u64);
         }
-        let is_proxy = limits.proxies.iter().any(|proxy| proxy.contains(peer.ip()));
-        let slot = match slots.take((!is_proxy).then(|| network::customer(peer.ip()))) {
+        let slot = match slot {
             Ok(slot) => slot,
             Err(why) => {
                 metrics::counter!("payfleet_http_connections_refused_total", "port" => port).increment(1);
@@ -223,7 +229,9 @@ where
 }
 
 /// One place of so many is kept free for those who come next.
-const SPARE: usize = 16;
+const SPARE: usize = 64;
+/// Between two looks for who has been idle longest.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// File descriptors that are not for the connections of one port: those of the stores, the other port, files.
 const RESERVED: u64 = 256;

@@ -114,7 +114,7 @@ async fn round(fleet: &Fleet, books: &mut PgConnection, gateways: &[&str]) -> Se
     let took = "SELECT count(*), percentile_disc(0.5) WITHIN GROUP (ORDER BY took), percentile_disc(0.99) WITHIN GROUP (ORDER BY took)
         FROM transactions
         JOIN LATERAL (SELECT at FROM transitions WHERE transaction_id = id AND version = 1) accepted ON true
-        JOIN LATERAL (SELECT at FROM transitions WHERE transaction_id = id AND to_status = 'succeeded') settled ON true
+        JOIN LATERAL (SELECT at FROM transitions WHERE transaction_id = id AND to_status = 'succeeded' AND from_status <> 'succeeded') settled ON true
         CROSS JOIN LATERAL (SELECT (extract(epoch FROM settled.at - accepted.at) * 1000)::float8 AS took) took
         WHERE gateway = $1 AND id <> ALL($2)";
     let (payments, p50, p99) = sqlx::query_as(took).bind(WELL).bind(&before).fetch_one(books).await.unwrap();

@@ -9,11 +9,16 @@ fn statements(text: &str) -> Vec<String> {
     code.split(';').map(|statement| statement.split_whitespace().collect::<Vec<_>>().join(" ")).collect()
 }
 
-/// What adds a rule that PostgreSQL holds every standing row against.
-const RULES: [&str; 5] = ["CHECK", "REFERENCES ", "UNIQUE", "PRIMARY KEY", "EXCLUDE"];
+/// What is added that PostgreSQL holds every standing row against, or writes into each.
+const RULES: [&str; 7] = ["CHECK", "REFERENCES ", "UNIQUE", "PRIMARY KEY", "EXCLUDE", "GENERATED", "serial"];
 /// What makes that unnecessary: it is done later, or was done before, without a lock that keeps anybody out.
 const SPARED: [&str; 2] = ["NOT VALID", "USING INDEX"];
 const CHANGES: [&str; 2] = [" SET NOT NULL", " TYPE "];
+
+fn altered_of<'a>(statements: &'a [String], table: Option<&'a str>) -> impl Iterator<Item = &'a str> {
+    let altered = statements.iter().filter_map(|statement| statement.strip_prefix("ALTER TABLE "));
+    altered.filter(move |altered| altered.split(' ').next() == table)
+}
 
 /// Statements that read a table from end to end under their lock. A table that the same migration makes has nothing to be read.
 fn whole_readings(source: &Source) -> Vec<String> {
@@ -25,7 +30,12 @@ fn whole_readings(source: &Source) -> Vec<String> {
     let added = altered.iter().flat_map(|altered| altered.split(" ADD ").skip(1));
     let any = |text: &str, of: &[&str]| of.iter().any(|word| text.contains(word));
     let rules = added.filter(|added| any(added, &RULES) && !any(added, &SPARED));
-    let changes = altered.iter().copied().filter(|altered| any(altered, &CHANGES));
+    // What is validated in the transaction that added it is read under the lock that adding took.
+    let is_added_here = |altered: &str| {
+        let table = altered.split(' ').next();
+        altered.contains(" VALIDATE ") && altered_of(&statements, table).any(|other| other.contains(" ADD "))
+    };
+    let changes = altered.iter().copied().filter(|altered| any(altered, &CHANGES) || is_added_here(altered));
     let indexes = statements.iter().map(String::as_str).filter(|statement| {
         let table = statement.split_once(" ON ").and_then(|(_, on)| on.split([' ', '(']).next());
         let is_index = statement.starts_with("CREATE INDEX ") || statement.starts_with("CREATE UNIQUE INDEX ");
@@ -55,6 +65,9 @@ fn a_rule_that_reads_a_whole_table_is_found() {
     assert_eq!(found("ALTER TABLE payments ADD CHECK(a <> ''), ADD CONSTRAINT c UNIQUE (a), ALTER a SET NOT NULL;"), 3);
     assert_eq!(found("ALTER TABLE payments ADD CONSTRAINT c UNIQUE USING INDEX c;"), 0);
     assert_eq!(found("ALTER TABLE payments ALTER COLUMN a TYPE bigint;"), 1);
+    assert_eq!(found("ALTER TABLE p ADD CHECK (a > 0) NOT VALID; ALTER TABLE p VALIDATE CONSTRAINT p_a_check;"), 1);
+    assert_eq!(found("ALTER TABLE p VALIDATE CONSTRAINT p_a_check;"), 0);
+    assert_eq!(found("ALTER TABLE p ADD COLUMN a bigserial, ADD b text GENERATED ALWAYS AS ('') STORED;"), 2);
     assert_eq!(found("CREATE INDEX i ON payments (a); CREATE UNIQUE INDEX CONCURRENTLY j ON payments (a);"), 1);
     assert_eq!(found("CREATE TABLE payments (a text); CREATE INDEX i ON payments (a);"), 0);
     assert_eq!(found("ALTER TABLE payments DROP CONSTRAINT b, ADD CONSTRAINT b CHECK (a <> '') NOT VALID;"), 0);

@@ -6,8 +6,7 @@ impl Learner<'_> {
     pub(super) fn succeeded(&self, money: Money) -> Decision {
         let status = self.transaction.status;
         if status == Status::Review && self.attempt.state != AttemptState::Succeeded {
-            // Whoever decides about it may have looked already: this costs a version, so that no word is taken that knows nothing of it.
-            return Decision::step(self.step(Status::Review, AttemptState::Succeeded).done());
+            return self.succeeded_in_review(money);
         }
         if status == Status::Review || status == Status::Reversed {
             return self.note(AttemptState::Succeeded);
@@ -16,8 +15,7 @@ impl Learner<'_> {
             return self.confirmed();
         }
         if money != self.transaction.money {
-            let what = format!("The gateway reports {money}, the payment is over {}.", self.transaction.money);
-            return self.review("amount_differs", &what, AttemptState::Succeeded);
+            return self.differs(money);
         }
         if self.is_live() {
             let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
@@ -36,10 +34,28 @@ impl Learner<'_> {
                 AttemptState::Succeeded,
             ),
             Status::Cancelled => self.note(AttemptState::Succeeded),
-            _ => {
-                self.review("second_success", "An attempt succeeded that was given up before.", AttemptState::Succeeded)
-            }
+            _ => self.second_success(),
         }
+    }
+
+    /// Whoever decides about it may have looked already: this costs a version, so that no word is taken that knows nothing of it.
+    fn succeeded_in_review(&self, money: Money) -> Decision {
+        if money != self.transaction.money {
+            return self.differs(money);
+        }
+        if !self.is_current() {
+            return self.second_success();
+        }
+        Decision::step(self.step(Status::Review, AttemptState::Succeeded).done())
+    }
+
+    fn differs(&self, money: Money) -> Decision {
+        let what = format!("The gateway reports {money}, the payment is over {}.", self.transaction.money);
+        self.review("amount_differs", &what, AttemptState::Succeeded)
+    }
+
+    fn second_success(&self) -> Decision {
+        self.review("second_success", "An attempt succeeded that was given up before.", AttemptState::Succeeded)
     }
 
     pub(super) fn declined(&self, code: &str, message: &str) -> Decision {
@@ -122,7 +138,8 @@ impl Learner<'_> {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
             Status::Succeeded if whole => self.take_back(how),
             Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
-            Status::Review | Status::Reversed => Decision::Nothing("already known"),
+            Status::Reversed => Decision::Nothing("already known"),
+            Status::Review => self.taken_back(money),
             _ if self.is_live() && !self.was_asked() => self.ask_first(),
             // It had succeeded, unheard: that is booked first, and asked about at once. Should no answer come, a human gets it.
             _ if self.is_live() && whole => Decision::step(
@@ -133,12 +150,15 @@ impl Learner<'_> {
                     .ask_about(self.attempt)
                     .done(),
             ),
-            _ if self.is_live() || self.transaction.status == Status::Succeeded => {
-                let what = format!("The gateway took {money} back, the payment is over {}.", self.transaction.money);
-                self.review("taken_back", &what, self.attempt.state)
-            }
+            _ if self.is_live() || self.transaction.status == Status::Succeeded => self.taken_back(money),
             _ => self.note(self.attempt.state),
         }
+    }
+
+    /// What was taken back had been paid.
+    fn taken_back(&self, money: Money) -> Decision {
+        let what = format!("The gateway took {money} back, the payment is over {}.", self.transaction.money);
+        self.review("taken_back", &what, AttemptState::Succeeded)
     }
 
     /// Paid, and come back, as a gateway says that was asked: it is asked once more. What a callback said before counts for neither, and

@@ -75,7 +75,12 @@ pub fn rung(transaction: &Transaction, attempt: Uuid, callback: Uuid, context: C
     let news = News { attempt: attempt.id, source: Source::Callback { id: callback }, outcome: &outcome };
     let learner = Learner { transaction, attempt, news, context };
     match transaction.status {
-        Status::Reversed | Status::Cancelled | Status::Review => Decision::Nothing("nothing can follow by itself"),
+        Status::Reversed | Status::Cancelled => Decision::Nothing("nothing can follow by itself"),
+        // For whoever decides about it: what it rings for is news to him. His is the last word, answer or not.
+        Status::Review => {
+            let step = Step::new(transaction, Status::Review, learner.cause(), learner.actor());
+            Decision::step(step.callback(learner.callback()).ask_about(attempt).done())
+        }
         // After a success too: what the gateway wants seen may be that it took the money back.
         _ => learner.ask_first(),
     }
@@ -102,7 +107,11 @@ impl<'a> Learner<'a> {
     fn cause(&self) -> String {
         match self.news.source {
             Source::Call { operation, begun, .. } => format!("call:{}:{begun}", operation.key(self.attempt.id)),
-            Source::Answer { .. } => format!("{ASKED}{}", self.transaction.version),
+            // Two questions may be answered while the payment stands at one version, about two attempts or otherwise.
+            Source::Answer { .. } => {
+                let (version, number) = (self.transaction.version, self.attempt.number);
+                format!("{ASKED}{version}:{number}:{}", self.news.outcome.name())
+            }
             Source::Callback { id } => format!("callback:{id}"),
         }
     }

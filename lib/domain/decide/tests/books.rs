@@ -205,7 +205,8 @@ impl World {
             suspended: gaps.map(|posting| posting.side).collect(),
         };
         let word = Word { operator: "ada".into(), says: "seen".into() };
-        let Ok(change) = resolve(&self.payment, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word }) else {
+        let Ok(change) = resolve(&self.payment, &booked, &Ruling { id: Uuid::now_v7(), end, moved, seen: None, word })
+        else {
             return Ok(());
         };
         self.commit(&change)?;

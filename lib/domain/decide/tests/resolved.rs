@@ -4,6 +4,7 @@ use super::*;
 use crate::domain::change::{Available, Word};
 use crate::domain::decide::cancel::{Cancel, cancel};
 use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::decide::news::rung;
 use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
 use crate::domain::posting::{Account, Effect, Posting, Side};
 
@@ -151,7 +152,7 @@ fn ruled(
     // What these tests have in suspense is always what the gateway had less than it should.
     let suspended = if effects.contains(&Effect::Suspend) { vec![Side::Credit] } else { Vec::new() };
     let booked = Booked { effects: effects.to_vec(), clearing, suspended };
-    resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, word })
+    resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, seen: None, word })
 }
 
 /// A payment, what is booked of it, a human's word, and what that books.
@@ -206,11 +207,54 @@ fn a_success_told_during_review_is_news_to_whoever_decides_and_fails_nothing_by_
             let failed = |moved| ruled(&knowing, effects, 0, End::Failed, moved).map(drop);
             assert_eq!(failed(None), Err(Unresolvable::SaidToHaveSucceeded));
             assert_eq!((failed(Some(0)), failed(Some(1_000))), (Ok(()), Ok(())));
+            let word = Word { operator: "ada".into(), says: "they moved nothing".into() };
+            let seen = Some(transaction.version);
+            let blind = Ruling { id: Uuid::now_v7(), end: End::Failed, moved: Some(0), seen, word };
+            let moved_on = Unresolvable::MovedOn { seen: transaction.version, now: knowing.version };
+            let booked = Booked { effects: effects.to_vec(), ..Booked::default() };
+            assert_eq!(resolve(&knowing, &booked, &blind).map(drop), Err(moved_on));
+            assert!(resolve(&transaction, &booked, &blind).is_ok());
             assert!(ruled(&knowing, effects, 0, End::Succeeded, None).is_ok());
             let again = told(&knowing, source, &succeeded());
             assert!(matches!(again, Decision::Note(_)), "the same again: {again:?}");
         }
     }
+}
+
+#[test]
+fn what_else_is_told_during_review_is_told_to_whoever_decides() {
+    let transaction = payment(Kind::Deposit, Status::Review);
+    let (mut older, mut newer) = (transaction.clone(), transaction.attempts[0].clone());
+    (newer.id, newer.number) = (Uuid::now_v7(), 2);
+    older.attempts.push(newer);
+    older.attempt = 2;
+    let less = Outcome::Succeeded { reference: "pi_1".into(), money: euros(999) };
+    for (payment, news, reason) in [
+        (&transaction, &less, "amount_differs"),
+        (&older, &succeeded(), "second_success"),
+        (&transaction, &back(400), "taken_back"),
+    ] {
+        for source in sources() {
+            let decision = told(payment, source, news);
+            let change = step(&decision);
+            assert_eq!(
+                (change.to, change.reason.as_ref().map(|why| why.code.as_str())),
+                (Status::Review, Some(reason))
+            );
+            let state = change.attempt_change.as_ref().map(|attempt| attempt.state);
+            assert_eq!(state, Some(AttemptState::Succeeded), "money was moved");
+        }
+    }
+    let rang = within(NOW, |context| rung(&transaction, transaction.attempts[0].id, Uuid::now_v7(), context));
+    assert_eq!((step(&rang).to, step(&rang).command.is_some(), step(&rang).due_in), (Status::Review, true, None));
+}
+
+#[test]
+fn two_answers_at_one_version_are_two_causes_if_they_say_otherwise() {
+    let transaction = payment(Kind::Deposit, Status::Unknown);
+    let cause = |news| step(&told(&transaction, ANSWER, &news)).cause.clone();
+    assert_ne!(cause(succeeded()), cause(declined()));
+    assert_eq!(cause(succeeded()), cause(succeeded()));
 }
 
 #[test]

@@ -101,7 +101,7 @@ fn resolved(transaction: &Transaction, end: End, ledger: Ledger) -> String {
         (Kind::Withdrawal, Ledger::Booked) => vec![Effect::Hold, Effect::Post],
     };
     let word = Word { operator: "ada".into(), says: "seen in their console".into() };
-    let ruling = Ruling { id: Uuid::now_v7(), end, moved: None, word };
+    let ruling = Ruling { id: Uuid::now_v7(), end, moved: None, seen: None, word };
     resolve(transaction, &Booked { effects, ..Booked::default() }, &ruling)
         .map_or(".".into(), |change| stepped(&change))
 }
