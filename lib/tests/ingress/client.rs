@@ -34,7 +34,8 @@ impl Answer {
     #[track_caller]
     pub fn assert_problem(&self, status: u16, code: &str) {
         let text = String::from_utf8_lossy(&self.body).into_owned();
-        assert_eq!((self.status, self.code().as_str()), (status, code), "{text}");
+        assert_eq!(self.status, status, "{text}");
+        assert_eq!(self.code(), code, "{text}");
         assert_eq!(self.header("content-type"), Some("application/problem+json"), "{text}");
         assert_eq!(self.json()["status"], status, "{text}");
         assert!(self.json()["request_id"].is_string(), "{text}");
