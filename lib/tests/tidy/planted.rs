@@ -6,7 +6,8 @@ use super::{Source, assert_none, files, rust};
 
 const LIST: &str = "lib/service/planted.rs";
 
-const HEAD: &str = "| planted | what is wrong then | caught by |";
+/// Behind what the code knows stand the seconds that it took, the build aside, and what two minutes of chaos saw of it, once that was tried.
+const HEAD: &str = "| planted | what is wrong then | caught by | in | two minutes of chaos |";
 
 /// The rows of the docs as the list has them. What a bug is stands in its comment, on one line.
 fn meant(list: &str) -> Vec<String> {
@@ -17,6 +18,17 @@ fn meant(list: &str) -> Vec<String> {
         Some(format!("| `{name}` | {what} | `{catcher}` |"))
     });
     pairs.collect()
+}
+
+/// The row without what was measured; a row without that is left as it stands.
+fn known_part(row: &str) -> &str {
+    let measured = row.strip_suffix(" |").and_then(|row| {
+        let (row, _chaos) = row.rsplit_once(" | ")?;
+        let (row, seconds) = row.rsplit_once(" | ")?;
+        let seconds: u32 = seconds.strip_suffix(" s")?.parse().ok()?;
+        (seconds > 0).then_some(row)
+    });
+    measured.map_or(row, |known| &row[..known.len() + " |".len()])
 }
 
 fn written(text: &str) -> Vec<String> {
@@ -78,5 +90,6 @@ fn the_docs_tell_of_every_planted_bug_as_the_code_does() {
     let names = Bug::ALL.iter().map(|bug| format!("| `{}` | ", bug.name()));
     assert_none(names.zip(&meant).filter(|(name, row)| !row.starts_with(name)).map(|(name, _)| name).collect());
     assert_eq!(meant.len(), Bug::ALL.len(), "a bug without a comment on one line");
-    assert_eq!(written(&files("README.md", ".md").remove(0).text).join("\n"), meant.join("\n"));
+    let written = written(&files("README.md", ".md").remove(0).text);
+    assert_eq!(written.iter().map(|row| known_part(row)).collect::<Vec<_>>(), meant);
 }
