@@ -180,8 +180,9 @@ sent AS (
 )
 SELECT CASE
            WHEN EXISTS (SELECT FROM step t WHERE t.n = c.n) THEN 'taken'
-           -- A step taken before, whose answer was lost, counts as taken, also where what it follows from was looked at again since.
-           WHEN EXISTS (SELECT FROM transitions x WHERE x.transaction_id = c.transaction_id AND x.cause = c.cause) THEN 'taken'
+           -- A step taken before, whose answer was lost, counts as taken, also where what it follows from was looked at again since. EXISTS
+           -- could be answered by reading all causes that there are.
+           WHEN (SELECT true FROM transitions x WHERE x.transaction_id = c.transaction_id AND x.cause = c.cause) THEN 'taken'
            WHEN s.id IS NULL THEN 'busy'
            WHEN s.version = c.expected_version AND c.expected_owed IS NOT NULL AND b.id IS NULL THEN 'busy'
            ELSE 'missed'
