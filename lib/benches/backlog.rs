@@ -110,7 +110,7 @@ impl Columns {
             reason: None,
         };
         let (act, gateway) = (event::Act::Create, "stripe".to_owned());
-        let command = event::Command { transaction_id: id, act, attempt: 1, gateway, version: 1 };
+        let command = event::Command { transaction_id: id, act, attempt: 1, gateway, version: 1, calls: 0 };
         self.add(id, 1, event::EVENTS.to_owned(), event::kind::STATUS_CHANGED, event::to_payload(&event));
         self.add(id, 2, event::commands_of("stripe"), event::kind::COMMAND, event::to_payload(&command));
     }

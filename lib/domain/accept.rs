@@ -117,6 +117,7 @@ pub fn accept(
         attempt: 1,
         gateway: gateway.clone(),
         version: Acceptance::VERSION,
+        calls: 0,
     };
     let command = Emission {
         topic: event::commands_of(&gateway),

@@ -59,7 +59,7 @@ pub fn hash(payload: &[u8]) -> Vec<u8> {
     Sha256::digest(payload).to_vec()
 }
 
-/// What a worker is asked to do. It is dropped when attempt, gateway or version are no longer the transaction's.
+/// What a worker is asked to do. It is dropped when attempt or gateway are no longer the transaction's, or its call was made since.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Command {
@@ -69,6 +69,9 @@ pub struct Command {
     pub attempt: i16,
     pub gateway: String,
     pub version: i64,
+    /// How often its call might have been made when it was given.
+    #[serde(default)]
+    pub calls: i16,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]

@@ -96,6 +96,12 @@ impl Transaction {
         if operation == Operation::Capture { self.asks } else { 0 }
     }
 
+    /// How often this operation of an attempt may have been sent.
+    pub fn calls(&self, attempt: i16, operation: Operation) -> i16 {
+        let attempt = self.attempts.iter().find(|known| known.number == attempt);
+        attempt.and_then(|attempt| attempt.operation(operation)).map_or(0, |operation| operation.calls)
+    }
+
     pub fn attempt_by_id(&self, id: Uuid) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.id == id)
     }

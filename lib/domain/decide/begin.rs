@@ -20,8 +20,8 @@ pub enum Begin {
     Instead(Decision),
 }
 
-/// `fresh` is a new identifier: the attempt's, if one is made. A command whose attempt, gateway or version are not the
-/// payment's any more is moot; only a question is allowed at a later version, since it can do no harm and must not be lost.
+/// `fresh` is a new identifier: the attempt's, if one is made. A command whose attempt or gateway are not the payment's
+/// any more is moot, and one whose call was made since; a question can do no harm and must not be lost, so it is always carried out.
 pub fn begin(transaction: &Transaction, command: &Command, fresh: Uuid, context: Context<'_>) -> Begin {
     let moot = |why| Begin::Instead(Decision::Nothing(why));
     if command.act == Act::Ask {
@@ -34,10 +34,10 @@ pub fn begin(transaction: &Transaction, command: &Command, fresh: Uuid, context:
     if command.gateway != transaction.gateway {
         return moot("the payment has gone to another gateway");
     }
-    // Given again while its first copy waited on a long topic: whichever is consumed first is carried out. Else a worker that is far
-    // behind would find each command made moot by the next.
-    let given_again =
-        command.act == Act::Create && transaction.status == Status::Created && command.version < transaction.version;
+    // Given again while its first copy waited on a long topic: whichever is consumed first is carried out, and none once the call was made.
+    // Else a worker that is far behind would find each command made moot by the next.
+    let uncalled = |operation| transaction.calls(command.attempt, operation) == command.calls;
+    let given_again = command.version < transaction.version && command.act.operation().is_some_and(uncalled);
     if command.version != transaction.version && !given_again {
         return moot("the payment has moved on since the command was given");
     }

@@ -194,8 +194,9 @@ impl<'a> Step<'a> {
             let current = (change.attempt + i16::from(makes_next), change.gateway.clone());
             let (attempt, gateway) = self.about.clone().unwrap_or(current);
             let topic = event::commands_of(&gateway);
-            let payload =
-                event::to_payload(&Command { transaction_id: transaction.id, act, attempt, gateway, version });
+            let calls = act.operation().map_or(0, |operation| transaction.calls(attempt, operation));
+            let transaction_id = transaction.id;
+            let payload = event::to_payload(&Command { transaction_id, act, attempt, gateway, version, calls });
             Emission { topic, kind: event::kind::COMMAND, payload }
         });
         self.change.event.payload = payload;

@@ -150,7 +150,7 @@ impl Fleet {
 
     /// The command that acceptance emits.
     pub fn first_command(id: Uuid) -> Command {
-        Command { transaction_id: id, act: Act::Create, attempt: 1, gateway: "stripe".into(), version: 1 }
+        Command { transaction_id: id, act: Act::Create, attempt: 1, gateway: "stripe".into(), version: 1, calls: 0 }
     }
 
     /// (available, held, owed)

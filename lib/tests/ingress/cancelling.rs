@@ -53,7 +53,7 @@ async fn what_may_be_at_a_gateway_cannot_be_cancelled() {
     let accepted = customer.post(api.address, "/v1/withdrawals", "k1", &payout(400)).await.json();
     let public: PublicId = accepted["id"].as_str().unwrap().parse().unwrap();
     let gateway = accepted["gateway"].as_str().unwrap().to_owned();
-    let command = Command { transaction_id: public.id, act: Act::Create, attempt: 1, gateway, version: 1 };
+    let command = Command { transaction_id: public.id, act: Act::Create, attempt: 1, gateway, version: 1, calls: 0 };
     script.then(Outcome::Accepted { reference: "BANKREF0001".into() });
     Attempts::new(api.settlement.clone()).handle(command).await.unwrap();
     let late = cancel(&api, &customer, &public.to_string()).await;

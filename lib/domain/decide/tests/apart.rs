@@ -17,7 +17,14 @@ fn while_away<T>(away: &[&str], run: impl FnOnce(Context<'_>) -> T) -> T {
 
 fn first_command(transaction: &Transaction) -> Command {
     let gateway = transaction.gateway.clone();
-    Command { transaction_id: transaction.id, act: Act::Create, attempt: 1, gateway, version: transaction.version }
+    Command {
+        transaction_id: transaction.id,
+        act: Act::Create,
+        attempt: 1,
+        gateway,
+        version: transaction.version,
+        calls: 0,
+    }
 }
 
 fn begun(transaction: &Transaction, act: Act, away: &[&str]) -> Begin {
@@ -27,6 +34,7 @@ fn begun(transaction: &Transaction, act: Act, away: &[&str]) -> Begin {
         attempt: transaction.attempt + i16::from(transaction.status == Status::Created),
         gateway: transaction.gateway.clone(),
         version: transaction.version,
+        calls: 0,
     };
     while_away(away, |context| begin(transaction, &command, Uuid::now_v7(), context))
 }

@@ -90,6 +90,7 @@ impl World {
             attempt: 1,
             gateway: payment.gateway.clone(),
             version: 1,
+            calls: 0,
         };
         let mut world = Self {
             payment,

@@ -167,6 +167,7 @@ fn no_such_payment_before_a_capture_does_not_count_after_it() {
         attempt: transaction.attempt,
         gateway: transaction.gateway.clone(),
         version: transaction.version,
+        calls: 0,
     };
     let begun = within(NOW, |context| begin(&transaction, &command, Uuid::now_v7(), context));
     let Begin::Call { change, .. } = begun else { panic!("{begun:?}") };
@@ -234,6 +235,7 @@ fn sent_again(transaction: &Transaction, now: OffsetDateTime, paused: bool) -> B
         attempt: transaction.attempt,
         gateway: transaction.gateway.clone(),
         version: transaction.version,
+        calls: 0,
     };
     let (policy, mut gateways) = (policy(), gateway_states());
     gateways[0].paused = paused;

@@ -14,6 +14,7 @@ fn command(transaction: &Transaction, act: Act) -> Command {
         attempt: transaction.attempt + next,
         gateway: transaction.gateway.clone(),
         version: transaction.version,
+        calls: act.operation().map_or(0, |operation| transaction.calls(transaction.attempt + next, operation)),
     }
 }
 
@@ -66,13 +67,30 @@ fn a_command_for_another_gateway_or_attempt_or_a_later_version_is_moot() {
     }
 }
 
+/// Asked again and again, a gateway goes on saying that the customer has approved, or that it does not know the payment: a worker that is far
+/// behind would else find each order made moot by the next, and never call.
 #[test]
-fn a_resend_or_capture_of_an_older_version_is_moot() {
-    for (status, act) in [(Status::Unknown, Act::Create), (Status::RequiresAction, Act::Capture)] {
+fn a_resend_or_capture_is_carried_out_by_whichever_order_is_consumed_first_and_by_none_given_before_a_call() {
+    let answer = |minutes: u64| Source::Answer { asked_at: NOW + Duration::from_secs(60 * minutes) };
+    let (approved, not_found) = (Outcome::Approved { reference: "pi_1".into() }, Outcome::NotFound);
+    for (status, says) in [(Status::RequiresAction, approved), (Status::Unknown, not_found)] {
         let transaction = payment(Kind::Deposit, status);
-        let mut older = command(&transaction, act);
-        older.version -= 1;
-        assert!(matches!(begun(&transaction, &older), Begin::Instead(Decision::Nothing(_))));
+        let told = |transaction: &Transaction, minutes: u64| told_at(NOW, transaction, answer(minutes), &says);
+        let first = told(&transaction, 2);
+        let standing = step(&first).applied_to(&transaction, NOW);
+        let second = told(&standing, 4);
+        let standing = step(&second).applied_to(&standing, NOW);
+        let (first, second) = (commanded(&first), commanded(&second));
+        assert!(first.version < second.version && first.calls == second.calls);
+        for (sooner, later) in [(&first, &second), (&second, &first)] {
+            let Begin::Call { change, .. } = begun(&standing, sooner) else { panic!("{sooner:?} is not carried out") };
+            let calling = change.applied_to(&standing, NOW);
+            assert!(matches!(begun(&calling, later), Begin::Instead(Decision::Nothing(_))));
+            // The call was lost: it is asked about before it is made again.
+            let mut lost = calling.clone();
+            lost.status = Status::Unknown;
+            assert!(matches!(begun(&lost, later), Begin::Instead(Decision::Nothing(_))), "called again unasked");
+        }
     }
 }
 

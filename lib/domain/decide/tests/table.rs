@@ -85,6 +85,7 @@ fn begun(transaction: &Transaction, act: Act, context: Context<'_>) -> String {
         attempt: transaction.attempt + if act == Act::Create { next } else { 0 },
         gateway: transaction.gateway.clone(),
         version: transaction.version,
+        calls: 0,
     };
     match begin(transaction, &command, Uuid::now_v7(), context) {
         Begin::Call { change, .. } => format!("{}!", letter(change.to)),
