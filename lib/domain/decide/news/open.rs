@@ -113,7 +113,13 @@ impl Learner<'_> {
         }
         let was_sent = self.attempt.operation(Operation::Capture).is_some();
         let asks = if ordered || was_sent { self.transaction.asks.saturating_add(1) } else { 0 };
+        // Ordered, and not made yet: most likely the order waits for a worker that is behind, and each further one would wait with it.
+        let waits = ordered && !was_sent;
+        if waits && !asks.unsigned_abs().is_power_of_two() {
+            return self.ask_later();
+        }
         let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks);
-        Decision::step(step.due_in(Some(self.context.policy.ask_in(self.captures()))).done())
+        let wait = self.context.policy.ask_in(if waits { asks } else { self.captures() });
+        Decision::step(step.due_in(Some(wait)).done())
     }
 }

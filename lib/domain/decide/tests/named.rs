@@ -94,6 +94,30 @@ fn a_resend_or_capture_is_carried_out_by_whichever_order_is_consumed_first_and_b
     }
 }
 
+/// What a worker that is behind has not come to yet is not made longer by each question.
+#[test]
+fn a_capture_that_is_not_made_is_ordered_again_ever_more_seldom() {
+    let mut transaction = payment(Kind::Deposit, Status::RequiresAction);
+    let approved = Outcome::Approved { reference: "pi_1".into() };
+    let (mut now, mut orders) = (NOW, 0);
+    for _ in 0..32 {
+        let due_in = match answered_at(now, &transaction, &approved) {
+            Decision::Step(change) => {
+                orders += i32::from(change.command.is_some());
+                transaction = change.applied_to(&transaction, now);
+                change.due_in
+            }
+            Decision::LookAgain { due_in, asks, .. } => {
+                transaction.asks = asks;
+                due_in
+            }
+            other => panic!("{other:?}"),
+        };
+        now += due_in.expect("nobody would ask again, should the order be lost");
+    }
+    assert_eq!(orders, 6, "of 32 questions");
+}
+
 /// A worker may be behind by more than the time after which a command is given again.
 #[test]
 fn of_a_command_and_its_copy_given_later_whichever_is_consumed_first_is_carried_out_and_the_other_calls_nobody() {
