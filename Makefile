@@ -32,10 +32,17 @@ test: ## build and run the tests, on servers of their own
 	$(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast
 
 .PHONY: test-long
-test-long: ## the fleet's guarantees at length: 5,000 payments under kills, 30 s without a broker, a million events
+test-long: ## guarantees at length: 5,000 payments under kills, 30 s without a broker, a million events, 100,000 hostile callbacks
 	@lib/dev/prepare.sh tests
-	PAYFLEET_TEST_PAYMENTS=5000 PAYFLEET_TEST_OUTAGE_S=30 PAYFLEET_TEST_EVENTS=1000000 \
-	    $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet::
+	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
+	PAYFLEET_TEST_PAYMENTS=$${PAYFLEET_TEST_PAYMENTS:-5000} PAYFLEET_TEST_OUTAGE_S=$${PAYFLEET_TEST_OUTAGE_S:-30} \
+	PAYFLEET_TEST_EVENTS=$${PAYFLEET_TEST_EVENTS:-1000000} PAYFLEET_TEST_CALLBACKS=$${PAYFLEET_TEST_CALLBACKS:-100000} \
+	    $(OFFLINE) $(PAYFLEET) dev servers -- cargo nextest run --locked $(TEST_FEATURES) --no-fail-fast --no-capture fleet:: callback::hostile
+
+.PHONY: outage
+outage: ## ten minutes without a broker under a steady load, waits and leases as in production
+	@lib/dev/prepare.sh tests
+	PAYFLEET_TEST_OUTAGE_S=600 $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-capture fleet::broker_away
 
 # What is not given is as in `make test`; the seed may be `random`.
 CHAOS = $(if $(SEED),PAYFLEET_CHAOS_SEED=$(SEED)) $(if $(MINUTES),PAYFLEET_CHAOS_MINUTES=$(MINUTES)) \
@@ -57,7 +64,7 @@ overload: ## ten times more payments than can be taken, ten thousand idle connec
 	$(OFFLINE) cargo nextest run --locked --cargo-profile release --run-ignored only --no-capture fleet::overload
 
 .PHONY: planted-bugs
-planted-bugs: ## plant bugs, one after the other, and see each of them found: all, or as in make planted-bugs bug=no-send-by
+planted-bugs: ## plant bugs, one after the other, and see each found: all, or bug=no-send-by; by=chaos: by two minutes of chaos
 	@lib/dev/prepare.sh tests
 	@lib/dev/planted-bugs.sh $(if $(by),--by $(by)) $(bug)
 

@@ -98,18 +98,7 @@ fn cap(text: &str) -> Result<Cap, String> {
 
 /// Those of the command line first: the first of a metric's counts.
 fn caps(settings: &Settings, asked: Vec<Cap>) -> Vec<Cap> {
-    let consumer = &settings.kafka.consumer;
-    let usual = [
-        ("process_resident_memory_bytes", 1 << 30),
-        ("payfleet_process_tasks", 50_000),
-        ("payfleet_process_queued_tasks", 50_000),
-        ("payfleet_ingress_waiting", settings.ingress.waiting),
-        ("payfleet_consumer_in_flight_records", consumer.records),
-        // The record that reaches the bound is still taken.
-        ("payfleet_consumer_in_flight_bytes", consumer.bytes + settings.kafka.message_max_bytes),
-    ];
-    let usual = usual.into_iter().map(|(metric, most)| Cap { metric: metric.to_owned(), most: most as f64 });
-    asked.into_iter().chain(usual).collect()
+    asked.into_iter().chain(Cap::usual(settings.ingress.waiting, &settings.kafka)).collect()
 }
 
 fn sightings(settings: &Settings, asked: &Verify) -> Sightings {

@@ -4,8 +4,8 @@
 //! else is an ordinary payment. The table is the one place where a behaviour is told and described.
 //!
 //! The call that moves the money is meant wherever a row speaks of charging: the capture for PayPal deposits, else the create.
-//! What befalls it befalls the first request of its key; a repeat is served. What the chances of `lies/` have in store comes on top for
-//! amounts that have no lie of their own.
+//! What befalls it befalls the first request of its key; a repeat is served. What the chances of `lies/` have in store befalls
+//! amounts that have no lie of their own, repeats included.
 
 pub mod dice;
 

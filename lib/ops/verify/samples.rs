@@ -4,12 +4,30 @@ use std::path::{Path, PathBuf};
 
 use super::invariant::Invariant;
 use super::report::Finding;
+use crate::kafka;
 
 /// A metric and how much of it may be told at once.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Cap {
     pub metric: String,
     pub most: f64,
+}
+
+impl Cap {
+    /// What processes of the fleet hold at most: some by their settings, memory and tasks by far more than they ever need.
+    pub fn usual(waiting: usize, kafka: &kafka::Settings) -> Vec<Self> {
+        let consumer = &kafka.consumer;
+        let caps = [
+            ("process_resident_memory_bytes", 1 << 30),
+            ("payfleet_process_tasks", 50_000),
+            ("payfleet_process_queued_tasks", 50_000),
+            ("payfleet_ingress_waiting", waiting),
+            ("payfleet_consumer_in_flight_records", consumer.records),
+            // The record that reaches the bound is still taken.
+            ("payfleet_consumer_in_flight_bytes", consumer.bytes + kafka.message_max_bytes),
+        ];
+        caps.map(|(metric, most)| Self { metric: metric.to_owned(), most: most as f64 }).into()
+    }
 }
 
 /// Under this name a process tells how many descriptors it may have.

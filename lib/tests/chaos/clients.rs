@@ -22,8 +22,10 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-const CREDENTIAL: &str = "pf_test_demo_de";
-const CURRENCY: &str = "EUR";
+/// Who pays: a credential, and the currency of its account.
+const PAYERS: [(&str, &str); 2] = [("pf_test_demo_de", "EUR"), ("pf_test_demo_us", "USD")];
+/// Of a hundred.
+const WITHDRAWALS: u32 = 30;
 /// Between two tries of one who wants to know.
 const PAUSE: Duration = Duration::from_millis(400);
 const ANSWER_BY: Duration = Duration::from_secs(5);
@@ -39,6 +41,14 @@ enum Habit {
     DoesNotListen,
     /// Sends it several times at once, to any ingress.
     Repeats,
+}
+
+/// What one client wants, always under the same key.
+struct Order {
+    key: String,
+    path: &'static str,
+    credential: &'static str,
+    body: String,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -97,8 +107,9 @@ impl Clients {
                 1 => Habit::DoesNotListen,
                 _ => Habit::Repeats,
             };
-            let (amount, first) = (dice.random_range(100..900), dice.random_range(0..self.bases.len()));
-            under_way.spawn(Arc::clone(self).pay(habit, amount, first));
+            let first = dice.random_range(0..self.bases.len());
+            let order = self.order(&mut dice);
+            under_way.spawn(Arc::clone(self).pay(habit, order, first));
             while let Some(done) = under_way.try_join_next() {
                 done.unwrap();
             }
@@ -108,21 +119,33 @@ impl Clients {
         }
     }
 
-    async fn pay(self: Arc<Self>, habit: Habit, amount: i64, first: usize) {
+    fn order(&self, dice: &mut StdRng) -> Order {
         let key = format!("rude-{}-{}", self.run.simple(), self.meant.fetch_add(1, Ordering::Relaxed));
-        let body = json!({ "amount": amount, "currency": CURRENCY, "client_reference": key }).to_string();
-        self.note(&key, Event::Intent { kind: Kind::Deposit, amount, currency: CURRENCY.to_owned() });
+        let (amount, (credential, currency)) =
+            (dice.random_range(100..900), PAYERS[dice.random_range(0..PAYERS.len())]);
+        let mut body = json!({ "amount": amount, "currency": currency, "client_reference": key });
+        let (kind, path) = if dice.random_range(0..100) < WITHDRAWALS {
+            body["destination"] = json!({ "token": "ba_1NfkPayfleetLoad" });
+            (Kind::Withdrawal, "/v1/withdrawals")
+        } else {
+            (Kind::Deposit, "/v1/deposits")
+        };
+        self.note(&key, Event::Intent { kind, amount, currency: currency.to_owned() });
+        Order { key, path, credential, body: body.to_string() }
+    }
+
+    async fn pay(self: Arc<Self>, habit: Habit, order: Order, first: usize) {
         let begun = Instant::now();
         match habit {
-            Habit::HangsUp(percent) => self.hang_up(&key, &body, first, percent).await,
-            Habit::DoesNotListen => self.hang_up(&key, &body, first, 100).await,
+            Habit::HangsUp(percent) => self.hang_up(&order, first, percent).await,
+            Habit::DoesNotListen => self.hang_up(&order, first, 100).await,
             Habit::Repeats => {
-                join_all((0..AT_ONCE).map(|n| self.ask(&key, &body, first + n))).await;
+                join_all((0..AT_ONCE).map(|n| self.ask(&order, first + n))).await;
                 self.repeated.fetch_add(AT_ONCE as u64, Ordering::Relaxed);
             }
         }
         let mut turn = first;
-        while !self.ask(&key, &body, turn).await {
+        while !self.ask(&order, turn).await {
             if begun.elapsed() > self.patience {
                 self.undecided.fetch_add(1, Ordering::Relaxed);
                 return;
@@ -131,15 +154,16 @@ impl Clients {
             tokio::time::sleep(PAUSE).await;
         }
         // It is known by now, and asked for once more.
-        self.ask(&key, &body, turn + 1).await;
+        self.ask(&order, turn + 1).await;
         self.repeated.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Sends so much of the request, and closes the connection.
-    async fn hang_up(&self, key: &str, body: &str, base: usize, percent: usize) {
+    async fn hang_up(&self, order: &Order, base: usize, percent: usize) {
+        let Order { key, path, credential, body } = order;
         let authority = self.bases[base % self.bases.len()].trim_start_matches("http://").to_owned();
         let request = format!(
-            "POST /v1/deposits HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {CREDENTIAL}\r\nidempotency-key: {key}\r\n\
+            "POST {path} HTTP/1.1\r\nhost: {authority}\r\nauthorization: Bearer {credential}\r\nidempotency-key: {key}\r\n\
             content-type: application/json\r\ncontent-length: {}\r\n\r\n{body}",
             body.len()
         );
@@ -159,10 +183,11 @@ impl Clients {
     }
 
     /// Asks once. False: nothing is decided.
-    async fn ask(&self, key: &str, body: &str, base: usize) -> bool {
-        let url = format!("{}/v1/deposits", self.bases[base % self.bases.len()]);
-        let asked = self.http.post(url).bearer_auth(CREDENTIAL).header("idempotency-key", key);
-        let asked = asked.header("content-type", "application/json").body(body.to_owned());
+    async fn ask(&self, order: &Order, base: usize) -> bool {
+        let key = order.key.as_str();
+        let url = format!("{}{}", self.bases[base % self.bases.len()], order.path);
+        let asked = self.http.post(url).bearer_auth(order.credential).header("idempotency-key", key);
+        let asked = asked.header("content-type", "application/json").body(order.body.clone());
         let answered = async {
             let answer = asked.send().await?;
             Ok::<_, reqwest::Error>((answer.status().as_u16(), answer.bytes().await?))

@@ -1,9 +1,13 @@
 //! The course of a run: load in full flow, faults for as long as was asked for, then quiet, the bound, and judgement.
 
+use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
+use payfleet::gateway_sim::charge_log;
+use payfleet::gateway_sim::lies::Lie;
 use payfleet::load::{self, Base, Mix, Pace, Payers, Plan, Until};
 use payfleet::ops::verify::{self, Inputs, Invariant, Report, Rest, Verdict};
 use sqlx::Connection;
@@ -15,6 +19,7 @@ use super::keeper::{self, Keeper};
 use super::proxies::Line;
 use super::report::Run;
 use super::schedule::{Hand, Schedule, Size};
+use super::seen;
 use super::servers;
 use super::stand::Stand;
 use super::tally::{Counts, Tally};
@@ -50,7 +55,8 @@ fn mix(seed: u64) -> Mix {
 
 pub async fn run(mut stand: Stand<'_>, size: Size, times: Times, schedule: &Schedule) -> Run {
     let bases = [Line::Clients1, Line::Clients2].map(|line| format!("http://127.0.0.1:{}", stand.ports.lines[&line]));
-    let log = stand.ground.path.join("load.jsonl");
+    let path = stand.ground.path.clone();
+    let log = path.join("load.jsonl");
     let length = Duration::from_millis(size.length_ms());
     let plan = Plan {
         bases: bases.iter().map(|base| base.parse::<Base>().unwrap()).collect(),
@@ -81,20 +87,22 @@ pub async fn run(mut stand: Stand<'_>, size: Size, times: Times, schedule: &Sche
             (crew, Instant::now())
         };
         let rude = clients.run(size.seed, RUDE * size.scale, &over);
-        let ((crew, quiet), (), ()) = tokio::join!(breaking, rude, progress(&tally, &told, &over));
+        let sizes = seen::watch_sizes(&path, &over);
+        let ((crew, quiet), ..) = tokio::join!(breaking, rude, sizes, progress(&tally, &told, &over));
         (crew, quiet, tally)
     };
     let (outcome, (crew, quiet, tally)) = tokio::join!(loading, breaking);
     let (bound, outcome) = (times.bound(length), outcome.unwrap());
     let (settled_after, crew) = settle(&stand, &tally, crew, (quiet, bound)).await;
-    let verified = judge(stand.site, &stand.ground.path).await;
+    let verified = judge(stand.site).await;
     dismiss(&stand, &tally, crew).await;
     if !stand.simulator.stop().await.success() {
         tally.failure("the simulator did not end well".to_owned());
     }
     let payments = count(stand.site, "SELECT count(*) FROM transactions").await.unwrap();
     let (counts, fired, heard) = (tally.counts(), stand.watch.fired(), clients.heard());
-    Run { size, counts, fired, outcome, heard, payments, bound, settled_after, verified }
+    let (planned, lies) = (schedule.planned(), lies_told(&stand.site.charge_log()));
+    Run { size, planned, counts, lies, fired, outcome, heard, payments, bound, settled_after, verified }
 }
 
 /// On a connection of its own each time: PostgreSQL may be away.
@@ -181,13 +189,24 @@ async fn settle(
     }
 }
 
-/// Holds everything that was meant, answered, charged, committed and sent against each other.
-async fn judge(site: &Site, path: &std::path::Path) -> Report {
+/// How often the gateways told each lie.
+fn lies_told(charge_log: &Path) -> BTreeMap<Lie, u64> {
+    let mut told = BTreeMap::new();
+    for entry in charge_log::read(charge_log).unwrap() {
+        if let charge_log::Entry::Lied(lied) = entry {
+            *told.entry(lied.kind).or_default() += 1;
+        }
+    }
+    told
+}
+
+/// Holds everything that was meant, answered, charged, committed, sent and seen against each other.
+async fn judge(site: &Site) -> Report {
     let mut inputs = Inputs {
         postgres: site.postgres_settings(),
         kafka: Some(site.kafka_settings()),
         charge_log: Some(site.charge_log()),
-        load_log: Some(path.join("load.jsonl")),
+        load_log: Some(site.path().join("load.jsonl")),
         rest: Rest::AtRest,
         only: [Invariant::I9].into(),
     };
@@ -200,13 +219,13 @@ async fn judge(site: &Site, path: &std::path::Path) -> Report {
         tokio::time::sleep(LOOK).await;
     }
     inputs.only.clear();
-    verify::verify(&inputs, &|_| {}).await.unwrap()
+    verify::verify_with(&inputs, &seen::sightings(site), &|_| {}).await.unwrap()
 }
 
 /// Ends everybody; each must say that it ended well.
 async fn dismiss(stand: &Stand<'_>, tally: &Tally, crew: Vec<(Place, Process)>) {
     let leaving = crew.into_iter().map(async |member| {
-        Keeper::new(stand.ground, &stand.watch, tally, member).leave().await;
+        Keeper::new(stand.ground, &stand.watch, tally, member).dismiss().await;
     });
     join_all(leaving).await;
 }

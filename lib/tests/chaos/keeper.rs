@@ -9,6 +9,7 @@ use payfleet::service::failpoint::Window;
 use rustix::process::Signal;
 
 use super::ground::{Armed, Ground, is_rare};
+use super::named;
 use super::poison;
 use super::schedule::{Act, Fault};
 use super::tally::Tally;
@@ -76,12 +77,18 @@ impl<'a> Keeper<'a> {
                     self.aims.pop_front();
                     if in_time { self.kill(aim).await } else { self.tally.not_done("kill -9", "no time left") }
                 }
-                _ if !in_time => self.tally.not_done(name(&act.fault), "no time left"),
+                _ if !in_time => self.tally.not_done(named::this(&act.fault), "no time left"),
                 Fault::Freeze(ms) => self.freeze(ms).await,
+                Fault::Away(ms) => {
+                    self.leave().await;
+                    tokio::time::sleep(Duration::from_millis(ms)).await;
+                    self.replace();
+                    self.tally.done(named::this(&Fault::Away(ms)));
+                }
                 Fault::Clock { jump_s, ms } => self.jump(jump_s, ms).await,
                 Fault::Roll => {
                     self.roll().await;
-                    self.tally.done(name(&Fault::Roll));
+                    self.tally.done(named::this(&Fault::Roll));
                 }
                 other => unreachable!("{other:?} of a place"),
             }
@@ -132,7 +139,7 @@ impl<'a> Keeper<'a> {
             Some(window) if is_rare(window) => {
                 self.tally.want(window);
                 if window == Window::C17 {
-                    poison::spread(self.ground, self.tally).await;
+                    self.poison().await;
                 }
                 let limit = Instant::now() + AIM_RARE;
                 // Whoever takes it does the killing, this place's holder among them.
@@ -154,6 +161,15 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    async fn poison(&self) {
+        const WHAT: &str = "unreadable records on a topic";
+        match poison::spread(&self.ground.brokers).await {
+            Ok(0) => self.tally.not_done(WHAT, "nothing to copy"),
+            Ok(_) => self.tally.done(WHAT),
+            Err(error) => self.tally.not_done(WHAT, &error.to_string()),
+        }
+    }
+
     async fn kill_now(&mut self) {
         let pid = self.process.pid;
         self.process.strike().await;
@@ -168,11 +184,11 @@ impl<'a> Keeper<'a> {
         // It stands still: it can neither end nor come to a window.
         tokio::time::sleep(Duration::from_millis(ms)).await;
         self.process.thaw();
-        self.tally.done(name(&Fault::Freeze(ms)));
+        self.tally.done(named::this(&Fault::Freeze(ms)));
     }
 
     async fn jump(&mut self, jump_s: i64, ms: u64) {
-        let what = name(&Fault::Clock { jump_s, ms });
+        let what = named::this(&Fault::Clock { jump_s, ms });
         if !self.ground.set_clock(self.place, jump_s) {
             return self.tally.not_done(what, "libfaketime is not installed");
         }
@@ -187,18 +203,27 @@ impl<'a> Keeper<'a> {
         self.replace();
     }
 
-    /// Ends whoever holds the place in good order.
+    /// Ends whoever holds the place in good order, whatever else is being done to the fleet.
     pub async fn leave(&mut self) {
+        self.end(true).await;
+    }
+
+    /// Likewise when nothing is done to anybody any more: there is no reason not to end well.
+    pub async fn dismiss(&mut self) {
+        self.end(false).await;
+    }
+
+    async fn end(&mut self, amid_faults: bool) {
         let (name, pid) = (self.process.name.clone(), self.process.pid);
         let is_young = self.process.started.elapsed() < HEEDS_WITHIN;
         self.process.ask_to_end();
         match tokio::time::timeout(END_WITHIN, self.process.ended()).await {
             Ok(status) if status.success() => {}
-            Ok(status) if status.code() == Some(1) && self.process.last_words().contains(OVERDUE) => {
+            Ok(status) if amid_faults && status.code() == Some(1) && self.process.last_words().contains(OVERDUE) => {
                 self.tally.done("a process ended before it had finished: its deadline was over");
             }
             // Only whoever does not heed signals yet can die of this one: it had been started a moment ago, and had begun nothing.
-            Ok(status) if is_young && status.signal() == Some(Signal::TERM.as_raw()) => {
+            Ok(status) if amid_faults && is_young && status.signal() == Some(Signal::TERM.as_raw()) => {
                 self.tally.done("a process was told to end before it had begun");
             }
             Ok(status) => {
@@ -231,22 +256,4 @@ pub async fn ready(ground: &Ground, tally: &Tally, (place, mut process): (Place,
         }
     }
     (place, process)
-}
-
-/// As it is counted.
-pub fn name(fault: &Fault) -> &'static str {
-    match fault {
-        Fault::Kill(_) => "kill -9",
-        Fault::Freeze(_) => "SIGSTOP past its leases, then SIGCONT",
-        Fault::Roll => "rolling restart of a process",
-        Fault::Clock { .. } => "clock jump of 10 minutes, and back",
-        Fault::Grow { .. } => "scaled up, and down again",
-        Fault::Crash(_) => "crash",
-        Fault::Still(_) => "frozen",
-        Fault::Restart => "restart",
-        Fault::Flush => "flush",
-        Fault::Stale(_) => "stale restore",
-        Fault::Toxic { toxic, .. } => toxic.name(),
-        Fault::Lie { .. } => "gateways lie",
-    }
 }

@@ -5,28 +5,20 @@ use std::time::Duration;
 
 use payfleet::domain::event::{commands_of, header};
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
-use super::ground::Ground;
-use super::tally::Tally;
-
 const WITHIN: Duration = Duration::from_secs(3);
-const NAME: &str = "unreadable records on a topic";
 
-/// One on each partition of a topic that there is a record to copy on.
-pub async fn spread(ground: &Ground, tally: &Tally) {
-    let brokers = ground.brokers.clone();
-    let spread = tokio::task::spawn_blocking(move || copy_last(&brokers, &commands_of("stripe")));
-    match spread.await.unwrap() {
-        Ok(0) => tally.not_done(NAME, "nothing to copy"),
-        Ok(_) => tally.done(NAME),
-        Err(error) => tally.not_done(NAME, &error.to_string()),
-    }
+/// One on each partition of a topic that there is a record to copy on; how many.
+pub async fn spread(brokers: &str) -> Result<usize, KafkaError> {
+    let brokers = brokers.to_owned();
+    tokio::task::spawn_blocking(move || copy_last(&brokers, &commands_of("stripe"))).await.unwrap()
 }
 
-fn copy_last(brokers: &str, topic: &str) -> Result<usize, rdkafka::error::KafkaError> {
+fn copy_last(brokers: &str, topic: &str) -> Result<usize, KafkaError> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", brokers).set("group.id", "chaos-poison").set("enable.auto.commit", "false");
     client.set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
@@ -53,7 +45,7 @@ fn copy_last(brokers: &str, topic: &str) -> Result<usize, rdkafka::error::KafkaE
     Ok(copied)
 }
 
-fn produce(producer: &BaseProducer, message: &BorrowedMessage<'_>) -> Result<bool, rdkafka::error::KafkaError> {
+fn produce(producer: &BaseProducer, message: &BorrowedMessage<'_>) -> Result<bool, KafkaError> {
     let (Some(key), Some(payload), Some(headers)) = (message.key(), message.payload(), message.headers()) else {
         return Ok(false);
     };

@@ -61,6 +61,34 @@ pub enum Way {
     Downstream,
 }
 
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Kind {
+    Cut,
+    Answerless,
+    HalfOpen,
+    Late,
+    Slow,
+    Reset,
+    Sliced,
+}
+
+impl Kind {
+    pub const ALL: [Self; 7] =
+        [Self::Cut, Self::Answerless, Self::HalfOpen, Self::Late, Self::Slow, Self::Reset, Self::Sliced];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cut => "cut",
+            Self::Answerless => "answers lost after what was asked arrived",
+            Self::HalfOpen => "half open",
+            Self::Late => "delayed",
+            Self::Slow => "throttled",
+            Self::Reset => "reset",
+            Self::Sliced => "sliced",
+        }
+    }
+}
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Toxic {
     /// Every connection is closed, and none is let in.
@@ -80,16 +108,16 @@ pub enum Toxic {
 }
 
 impl Toxic {
-    pub fn draw(dice: &mut StdRng) -> Self {
+    pub fn draw(kind: Kind, dice: &mut StdRng) -> Self {
         let way = if dice.random_bool(0.5) { Way::Upstream } else { Way::Downstream };
-        match dice.random_range(0..100) {
-            0..25 => Self::Cut,
-            25..45 => Self::Answerless(dice.random_range(20..1_200)),
-            45..62 => Self::HalfOpen(way),
-            62..77 => Self::Late(dice.random_range(50..600), dice.random_range(0..200)),
-            77..86 => Self::Slow(way, dice.random_range(2..64)),
-            86..94 => Self::Reset(dice.random_range(0..500)),
-            _ => Self::Sliced(dice.random_range(1..200)),
+        match kind {
+            Kind::Cut => Self::Cut,
+            Kind::Answerless => Self::Answerless(dice.random_range(20..1_200)),
+            Kind::HalfOpen => Self::HalfOpen(way),
+            Kind::Late => Self::Late(dice.random_range(50..600), dice.random_range(0..200)),
+            Kind::Slow => Self::Slow(way, dice.random_range(2..64)),
+            Kind::Reset => Self::Reset(dice.random_range(0..500)),
+            Kind::Sliced => Self::Sliced(dice.random_range(1..200)),
         }
     }
 
@@ -102,16 +130,15 @@ impl Toxic {
         }
     }
 
-    /// As it is counted.
-    pub fn name(self) -> &'static str {
+    pub fn kind(self) -> Kind {
         match self {
-            Self::Cut => "cut",
-            Self::Answerless(_) => "answer lost after the statement arrived",
-            Self::HalfOpen(_) => "half open",
-            Self::Late(..) => "delayed",
-            Self::Slow(..) => "throttled",
-            Self::Reset(_) => "reset",
-            Self::Sliced(_) => "sliced",
+            Self::Cut => Kind::Cut,
+            Self::Answerless(_) => Kind::Answerless,
+            Self::HalfOpen(_) => Kind::HalfOpen,
+            Self::Late(..) => Kind::Late,
+            Self::Slow(..) => Kind::Slow,
+            Self::Reset(_) => Kind::Reset,
+            Self::Sliced(_) => Kind::Sliced,
         }
     }
 

@@ -1,8 +1,10 @@
 //! What a run did and what was found: a table for people, JSON for programs.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use payfleet::gateway_sim::lies::Lie;
 use payfleet::load::Outcome;
 use payfleet::ops::verify::{Finding, Report, Verdict};
 use payfleet::service::failpoint::Window;
@@ -26,7 +28,10 @@ const WHOLE_MINUTES: f64 = 10.0;
 
 pub struct Run {
     pub size: Size,
+    /// How often each kind of fault was to be done.
+    pub planned: BTreeMap<String, u64>,
     pub counts: Counts,
+    pub lies: BTreeMap<Lie, u64>,
     pub fired: Vec<(Window, Fired)>,
     pub outcome: Outcome,
     pub heard: Heard,
@@ -62,13 +67,16 @@ impl Run {
         failures
     }
 
-    /// Where a run of the promised length was weaker than promised: then it proves too little.
+    /// Where a run was much weaker than planned, or one of the promised length than promised: then it proves too little.
     fn shortfalls(&self) -> Vec<String> {
         let share = self.size.minutes * self.size.scale / WHOLE_MINUTES;
-        if share < 1.0 {
-            return Vec::new();
-        }
         let done = |what: &str| self.counts.done.get(what).copied().unwrap_or_default();
+        let skipped = self.planned.iter().filter(|(what, planned)| done(what) < *planned / 2);
+        let mut short: Vec<String> =
+            skipped.map(|(what, planned)| format!("{what}: planned {planned} times, done {}", done(what))).collect();
+        if share < 1.0 {
+            return short;
+        }
         let kills: u64 = self.counts.kills.values().map(|kills| kills.all).sum();
         let wanted = [
             ("kill -9", kills, KILLS),
@@ -78,8 +86,7 @@ impl Run {
             ("payments", u64::try_from(self.payments).unwrap_or(0), PAYMENTS),
         ];
         let few = wanted.into_iter().filter(|(_, done, per_ten)| (*done as f64) < per_ten * share);
-        let mut short: Vec<String> =
-            few.map(|(what, done, per_ten)| format!("too few: {done} {what}, {:.0} wanted", per_ten * share)).collect();
+        short.extend(few.map(|(what, done, per_ten)| format!("too few: {done} {what}, {:.0} wanted", per_ten * share)));
         for (role, Kills { at_work, .. }) in &self.counts.kills {
             if at_work * 100 < kills * AT_WORK {
                 short.push(format!("only {at_work} of {kills} kills were of a {role:?} with work in flight"));
@@ -87,6 +94,8 @@ impl Run {
         }
         let unfired = self.fired.iter().filter(|(_, fired)| fired.died == 0);
         short.extend(unfired.map(|(window, _)| format!("nobody died in {}", window.name())));
+        let untold = Lie::ALL.into_iter().filter(|lie| !self.lies.contains_key(lie));
+        short.extend(untold.map(|lie| format!("no gateway lied so: {}", lie.as_str())));
         short
     }
 
@@ -110,6 +119,9 @@ impl Run {
                 &format!("crash point {}: entered, died inside", window.name().to_uppercase()),
                 format!("{entered} {died}"),
             );
+        }
+        for (lie, count) in &self.lies {
+            row(&format!("gateways: {}", lie.as_str()), count.to_string());
         }
         let figures = &self.outcome.figures;
         row("payments", self.payments.to_string());
@@ -144,11 +156,13 @@ impl Run {
             .iter()
             .map(|(window, fired)| json!({ "point": window.name(), "entered": fired.entered, "died": fired.died }))
             .collect();
+        let lies: BTreeMap<&str, u64> = self.lies.iter().map(|(lie, count)| (lie.as_str(), *count)).collect();
         let part = |text: String| serde_json::from_str::<Value>(&text).unwrap();
         json!({
             "seed": seed, "minutes": minutes, "scale": scale,
             "passed": self.failures().is_empty(), "failures": self.failures(),
-            "faults": self.counts.done, "not_done": self.counts.not_done, "kills": kills, "crash_points": points,
+            "planned": self.planned, "faults": self.counts.done, "not_done": self.counts.not_done, "kills": kills,
+            "crash_points": points, "lies": lies,
             "payments": self.payments, "load": part(self.outcome.json()),
             "hung_up": self.heard.hung_up, "repeated": self.heard.repeated,
             "settled_after_ms": self.settled_after.map(|after| after.as_millis() as u64), "bound_ms": self.bound.as_millis() as u64,

@@ -9,7 +9,8 @@ use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
 use super::lies::Lies;
-use super::proxies::{Line, Toxic};
+use super::named;
+use super::proxies::{Kind, Line, Toxic};
 use crate::fleet::crew::{PLACES, Place, Role};
 
 #[derive(Clone, Copy, PartialEq, Debug)]
@@ -46,6 +47,8 @@ pub enum Fault {
     Freeze(u64),
     /// SIGTERM, and another in its place.
     Roll,
+    /// SIGTERM, and nobody in its place for so many milliseconds.
+    Away(u64),
     /// Its clock jumps by so many seconds, and back after so many milliseconds.
     Clock { jump_s: i64, ms: u64 },
     /// One process more of the role for so many milliseconds.
@@ -86,6 +89,7 @@ mod per_ten_minutes {
     pub const FREEZES: f64 = 42.0;
     pub const ROLLS: f64 = 12.0;
     pub const CLOCKS: f64 = 12.0;
+    pub const ABSENCES: f64 = 8.0;
     pub const GROWTHS: f64 = 6.0;
     pub const POSTGRES_CRASHES: f64 = 8.0;
     pub const KAFKA_CRASHES: f64 = 8.0;
@@ -95,7 +99,8 @@ mod per_ten_minutes {
     pub const REDIS_FREEZES: f64 = 3.0;
     pub const REDIS_FLUSHES: f64 = 6.0;
     pub const REDIS_RESTORES: f64 = 5.0;
-    pub const TOXICS: f64 = 70.0;
+    /// Every line gets every kind.
+    pub const TOXICS: f64 = 84.0;
     pub const LIES: f64 = 20.0;
 }
 
@@ -133,6 +138,15 @@ impl Schedule {
 
     pub fn of(&self, hand: Hand) -> Vec<Act> {
         self.acts.iter().filter(|act| act.hand == hand).cloned().collect()
+    }
+
+    /// How often each is to be done, as it is counted.
+    pub fn planned(&self) -> BTreeMap<String, u64> {
+        let mut planned = BTreeMap::new();
+        for act in &self.acts {
+            *planned.entry(named::act(act.hand, &act.fault)).or_default() += 1;
+        }
+        planned
     }
 
     /// One line per act, for people.
@@ -190,6 +204,11 @@ impl Draw {
             let ms = self.dice.random_range(2_000..6_000);
             self.add(at_ms, Hand::Place(place), Fault::Clock { jump_s, ms });
         }
+        for at_ms in self.times(per_ten_minutes::ABSENCES) {
+            let place = victims.next(&PLACES, &mut self.dice);
+            let ms = self.dice.random_range(2_000..8_000);
+            self.add(at_ms, Hand::Place(place), Fault::Away(ms));
+        }
         let mut roles = Bag::default();
         for at_ms in self.times(per_ten_minutes::GROWTHS) {
             let role = roles.next(&[Role::Relay, Role::Worker], &mut self.dice);
@@ -233,9 +252,11 @@ impl Draw {
 
     fn toxics(&mut self) {
         let mut lines = Bag::default();
+        let mut kinds: BTreeMap<Line, Bag<Kind>> = BTreeMap::new();
         for at_ms in self.times(per_ten_minutes::TOXICS) {
             let line = lines.next(&Line::ALL, &mut self.dice);
-            let toxic = Toxic::draw(&mut self.dice);
+            let kind = kinds.entry(line).or_default().next(&Kind::ALL, &mut self.dice);
+            let toxic = Toxic::draw(kind, &mut self.dice);
             let ms = self.dice.random_range(toxic.lasts_ms());
             let percent = if self.dice.random_bool(0.5) { 100 } else { self.dice.random_range(30..100) };
             self.add(at_ms, Hand::Line(line), Fault::Toxic { toxic, percent, ms });
@@ -310,9 +331,16 @@ mod tests {
             for window in Window::ALL {
                 assert!(count(&schedule, |act| act.fault == Fault::Kill(Some(*window))) >= 3, "{window:?}");
             }
-            for line in Line::ALL {
-                assert!(count(&schedule, |act| act.hand == Hand::Line(line)) >= 3, "{line:?}");
+            for (line, kind) in Line::ALL.into_iter().flat_map(|line| Kind::ALL.map(|kind| (line, kind))) {
+                let is_this = |act: &Act| matches!(act.fault, Fault::Toxic { toxic, .. } if toxic.kind() == kind);
+                assert_eq!(
+                    count(&schedule, |act| act.hand == Hand::Line(line) && is_this(act)),
+                    1,
+                    "{line:?} {kind:?}"
+                );
             }
+            let planned: u64 = schedule.planned().values().sum();
+            assert_eq!(planned, schedule.acts.len() as u64);
         }
     }
 

@@ -9,8 +9,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use super::ground::{Armed, Ground};
-use super::keeper::{self, Keeper};
+use super::keeper::Keeper;
 use super::lies::{self, Lies};
+use super::named;
 use super::proxies::{Line, Proxies};
 use super::schedule::{Act, Fault};
 use super::tally::Tally;
@@ -21,9 +22,9 @@ async fn pass(ms: u64) {
 }
 
 /// Runs the acts at their times; those that come too late are told.
-async fn each(what: &str, acts: Vec<Act>, tally: &Tally, mut act: impl AsyncFnMut(Fault)) {
-    for Act { at_ms, fault, .. } in acts {
-        let name = format!("{what}: {}", keeper::name(&fault));
+async fn each(acts: Vec<Act>, tally: &Tally, mut act: impl AsyncFnMut(Fault)) {
+    for Act { at_ms, hand, fault } in acts {
+        let name = named::act(hand, &fault);
         if !tally.reach(at_ms).await {
             tally.not_done(&name, "no time left");
             continue;
@@ -34,7 +35,7 @@ async fn each(what: &str, acts: Vec<Act>, tally: &Tally, mut act: impl AsyncFnMu
 }
 
 pub async fn postgres(server: &mut Postgres, acts: Vec<Act>, tally: &Tally) {
-    each("PostgreSQL", acts, tally, async |fault| {
+    each(acts, tally, async |fault| {
         let Fault::Crash(down) = fault else { unreachable!("{fault:?} of PostgreSQL") };
         server.kill().await;
         pass(down).await;
@@ -44,7 +45,7 @@ pub async fn postgres(server: &mut Postgres, acts: Vec<Act>, tally: &Tally) {
 }
 
 pub async fn kafka(server: &mut Kafka, acts: Vec<Act>, tally: &Tally) {
-    each("Kafka", acts, tally, async |fault| match fault {
+    each(acts, tally, async |fault| match fault {
         Fault::Crash(down) => {
             server.kill().await;
             pass(down).await;
@@ -65,7 +66,7 @@ pub async fn kafka(server: &mut Kafka, acts: Vec<Act>, tally: &Tally) {
 }
 
 pub async fn redis(server: &mut Redis, acts: Vec<Act>, tally: &Tally) {
-    each("Redis", acts, tally, async |fault| match fault {
+    each(acts, tally, async |fault| match fault {
         Fault::Crash(down) => {
             std::fs::remove_file(server.saved()).ok();
             server.kill().await;
@@ -99,7 +100,7 @@ async fn order(server: &Redis, order: &str) {
 }
 
 pub async fn line(line: Line, proxies: &Proxies, acts: Vec<Act>, tally: &Tally) {
-    each("connections", acts, tally, async |fault| {
+    each(acts, tally, async |fault| {
         let Fault::Toxic { toxic, percent, ms } = fault else { unreachable!("{fault:?} of {line:?}") };
         proxies.poison(line, toxic, percent).await;
         pass(ms).await;
@@ -112,7 +113,7 @@ pub async fn gateways(http: &reqwest::Client, simulator: u16, acts: Vec<Act>, ta
     let simulator = format!("http://127.0.0.1:{simulator}");
     for Act { at_ms, fault, .. } in acts {
         let Fault::Lie { lies, ms } = &fault else { unreachable!("{fault:?} of the gateways") };
-        let name = keeper::name(&fault);
+        let name = named::this(&fault);
         if !tally.reach(at_ms).await {
             tally.not_done(name, "no time left");
             continue;
@@ -131,7 +132,7 @@ pub async fn gateways(http: &reqwest::Client, simulator: u16, acts: Vec<Act>, ta
 
 /// One process more of a role for a while.
 pub async fn growth(ground: &Ground, watch: &Watch, tally: &Tally, acts: Vec<Act>) {
-    each("fleet", acts, tally, async |fault| {
+    each(acts, tally, async |fault| {
         let Fault::Grow { role, ms } = fault else { unreachable!("{fault:?} of the fleet") };
         let place = (role, 3);
         let process = ground.start(place, Armed::Not);

@@ -11,15 +11,20 @@ use tokio_util::sync::CancellationToken;
 use super::chosen;
 use super::crew::{Fleet, Place, Role, with_fleet};
 use super::process::Process;
+use super::site::Site;
 use super::windows::Windows;
+use crate::chaos;
 use crate::harness::eventually;
 
 /// Who is killed in which windows, one after the other: (window, percent of its visits that last until the kill).
 const VICTIMS: [(Place, &[(Window, u32)]); 4] = [
-    ((Role::Ingress, 0), &[(Window::C3, 5), (Window::C14, 5)]),
-    ((Role::Relay, 0), &[(Window::C5, 10), (Window::C6, 10), (Window::C7, 10)]),
-    ((Role::Worker, 0), &[(Window::C9, 10), (Window::C12, 10)]),
-    ((Role::Worker, 1), &[(Window::C10, 10), (Window::C11, 10)]),
+    (
+        (Role::Ingress, 0),
+        &[(Window::C1, 5), (Window::C2, 5), (Window::C3, 5), (Window::C4, 5), (Window::C13, 5), (Window::C14, 5)],
+    ),
+    ((Role::Relay, 0), &[(Window::C5, 10), (Window::C6, 10), (Window::C7, 10), (Window::C18, 100)]),
+    ((Role::Worker, 0), &[(Window::C15, 100), (Window::C8, 10), (Window::C9, 10), (Window::C12, 10)]),
+    ((Role::Worker, 1), &[(Window::C17, 100), (Window::C16, 100), (Window::C10, 10), (Window::C11, 10)]),
 ];
 const FROZEN: Place = (Role::Relay, 2);
 
@@ -107,6 +112,9 @@ async fn kill_in_each(fleet: &Fleet, place: Place, victim: Process, windows: &[(
     let log = Windows { log: fleet.site.windows() };
     let mut process = victim;
     for (n, (window, _)) in windows.iter().enumerate() {
+        if *window == Window::C17 {
+            poison(&fleet.site).await;
+        }
         let stay = log.until_inside(*window, &process, INSIDE_WITHIN).await;
         let name = process.name.clone();
         process.kill().await;
@@ -116,6 +124,14 @@ async fn kill_in_each(fleet: &Fleet, place: Place, victim: Process, windows: &[(
         process = fleet.start(place, &next.unwrap_or_default()).ready().await;
     }
     process
+}
+
+/// Puts records on a topic that nobody can read.
+async fn poison(site: &Site) {
+    eventually("there to be records to copy", INSIDE_WITHIN, async || {
+        (chaos::poison::spread(&site.kafka.brokers()).await.is_ok_and(|spread| spread > 0)).then_some(())
+    })
+    .await;
 }
 
 /// Stops a relay that holds lanes until others have taken all of them, lets it go on, and waits until it is a useful member again.

@@ -14,10 +14,17 @@ fn meant(list: &str) -> Vec<String> {
     let lines: Vec<&str> = list.lines().map(str::trim).collect();
     let pairs = lines.windows(2).filter_map(|pair| {
         let (what, (_, rest)) = (pair[0].strip_prefix("/// ")?, pair[1].split_once(" = \"")?);
-        let (name, catcher) = rest.strip_suffix("\",")?.split_once("\" by \"")?;
+        let (name, (catcher, _)) =
+            rest.split_once("\" by \"").and_then(|(name, rest)| Some((name, rest.split_once("\" saying \"")?)))?;
         Some(format!("| `{name}` | {what} | `{catcher}` |"))
     });
     pairs.collect()
+}
+
+/// What two minutes of chaos saw, by bug.
+fn seen_in_chaos(row: &str) -> Option<(&str, &str)> {
+    let name = row.strip_prefix("| `")?.split_once('`')?.0;
+    Some((name, row.strip_suffix(" |")?.rsplit_once(" | ")?.1))
 }
 
 /// The row without what was measured; a row without that is left as it stands.
@@ -92,4 +99,9 @@ fn the_docs_tell_of_every_planted_bug_as_the_code_does() {
     assert_eq!(meant.len(), Bug::ALL.len(), "a bug without a comment on one line");
     let written = written(&files("README.md", ".md").remove(0).text);
     assert_eq!(written.iter().map(|row| known_part(row)).collect::<Vec<_>>(), meant);
+    for (name, seen) in written.iter().filter_map(|row| seen_in_chaos(row)) {
+        let bug = Bug::ALL.iter().find(|bug| bug.name() == name).unwrap();
+        let is_it = |found: &str| found.split('|').any(|words| seen.contains(words));
+        assert!(bug.in_chaos().map_or(seen == "–", is_it), "{name}: {seen}");
+    }
 }
