@@ -43,6 +43,7 @@ use tokio_util::sync::CancellationToken;
 use crate::service::shutdown::vital;
 pub use callbacks::BadKey;
 use callbacks::Signers;
+use charge_log::{BegunEntry, Entry};
 use house::{House, Shared};
 pub use settings::{BankSettings, CallbackSettings, Customer, PaypalSettings, Settings, StripeSettings};
 
@@ -89,6 +90,10 @@ impl GatewaySim {
         let listener = TcpListener::bind(settings.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
         let opened = charge_log::ChargeLog::open(&settings.data_dir).await?;
+        if opened.entries.is_empty() {
+            // Should it not be written, the log says why as soon as it is served.
+            opened.log.append(&[Entry::Begun(BegunEntry { at: house::now() })]).await.ok();
+        }
         // Whoever installed a provider first keeps it: it is ring everywhere.
         rustls::crypto::ring::default_provider().install_default().ok();
         let http =

@@ -12,7 +12,7 @@ pub struct Settings {
     pub brokers: String,
     /// Put before every topic's name, so that fleets can share brokers.
     pub topic_prefix: String,
-    /// Copies of each partition. One broker can only hold one.
+    /// Copies of each partition. One broker can only hold one; in production three, of which a record is on most before it counts as sent.
     pub replication: i32,
     /// How long topics keep records, in milliseconds; -1 for ever.
     pub retention_ms: i64,
@@ -56,6 +56,11 @@ impl Compression {
 }
 
 impl Settings {
+    /// Copies that must have a record before it is acknowledged: most of them, so that no single broker's loss loses it.
+    pub fn in_sync(&self) -> i32 {
+        self.replication / 2 + 1
+    }
+
     /// The topic's name on the brokers.
     pub fn topic(&self, name: &str) -> String {
         format!("{}{name}", self.topic_prefix)

@@ -10,6 +10,7 @@ use std::time::Duration;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
+use rdkafka::metadata::MetadataTopic;
 
 use super::Settings;
 use crate::domain::event::{CALLBACKS, DEAD, EVENTS, commands_of};
@@ -30,6 +31,14 @@ pub enum Error {
         "topic {topic} takes records of at most {found} bytes, but {expected} are to be sent: lower message_max_bytes or raise the topic's max.message.bytes"
     )]
     RecordSize { topic: String, found: usize, expected: usize },
+    #[error(
+        "topic {topic} has {found} copies of a partition where kafka.replication is {expected}: reassign its partitions, or set what is so"
+    )]
+    Copies { topic: String, found: usize, expected: i32 },
+    #[error(
+        "topic {topic} acknowledges a record that {found} copies have, which is lost with as many brokers: set its min.insync.replicas to {expected}"
+    )]
+    InSync { topic: String, found: i32, expected: i32 },
     #[error("topic {topic} was made, but the brokers do not show it")]
     Invisible { topic: String },
 }
@@ -58,17 +67,28 @@ pub async fn ensure(settings: &Settings, names: &[String]) -> Result<Report, Err
     if !missing.is_empty() {
         make(&admin, settings, &missing).await?;
     }
-    check_partitions(&admin, &wanted).await?;
-    check_sizes(&admin, settings, &wanted).await?;
+    check_partitions(&admin, settings, &wanted).await?;
+    check_settings(&admin, settings, &wanted).await?;
     Ok(Report { made: missing, found })
 }
 
-/// How many partitions each topic of the brokers has.
-async fn partitions(admin: &Arc<AdminClient<DefaultClientContext>>) -> Result<BTreeMap<String, usize>, KafkaError> {
+/// What a topic of the brokers is like.
+#[derive(Clone, Copy)]
+struct Shape {
+    partitions: usize,
+    /// Of the partition that has the fewest.
+    copies: usize,
+}
+
+async fn partitions(admin: &Arc<AdminClient<DefaultClientContext>>) -> Result<BTreeMap<String, Shape>, KafkaError> {
     let admin = Arc::clone(admin);
     let asked = tokio::task::spawn_blocking(move || {
         let metadata = admin.inner().fetch_metadata(None, PATIENCE)?;
-        Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), topic.partitions().len())).collect())
+        let shape = |topic: &MetadataTopic| Shape {
+            partitions: topic.partitions().len(),
+            copies: topic.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or_default(),
+        };
+        Ok(metadata.topics().iter().map(|topic| (topic.name().to_owned(), shape(topic))).collect())
     });
     asked.await.unwrap_or_else(|_| Err(KafkaError::Canceled))
 }
@@ -77,12 +97,14 @@ async fn make(admin: &AdminClient<DefaultClientContext>, settings: &Settings, to
     let retention = settings.retention_ms.to_string();
     // A batch has a header of its own: what one record may have must fit with it.
     let size = (settings.message_max_bytes + BATCH_OVERHEAD).to_string();
+    let in_sync = settings.in_sync().to_string();
     let new: Vec<NewTopic> = topics
         .iter()
         .map(|topic| {
             NewTopic::new(topic, i32::from(LANES), TopicReplication::Fixed(settings.replication))
                 .set("retention.ms", &retention)
                 .set("max.message.bytes", &size)
+                .set("min.insync.replicas", &in_sync)
         })
         .collect();
     let options = AdminOptions::new().operation_timeout(Some(PATIENCE)).request_timeout(Some(PATIENCE));
@@ -100,19 +122,28 @@ async fn make(admin: &AdminClient<DefaultClientContext>, settings: &Settings, to
 const BATCH_OVERHEAD: usize = 1_024;
 
 /// A topic just made takes a moment to be known to the broker that is asked.
-async fn check_partitions(admin: &Arc<AdminClient<DefaultClientContext>>, wanted: &[String]) -> Result<(), Error> {
+async fn check_partitions(
+    admin: &Arc<AdminClient<DefaultClientContext>>,
+    settings: &Settings,
+    wanted: &[String],
+) -> Result<(), Error> {
     let expected = usize::from(LANES);
     let deadline = tokio::time::Instant::now() + PATIENCE;
     loop {
         let present = partitions(admin).await?;
-        let unseen = wanted.iter().find(|topic| present.get(*topic).is_none_or(|found| *found == 0));
+        let shape = |topic: &String| present.get(topic).copied().filter(|found| found.partitions > 0);
+        let unseen = wanted.iter().find(|topic| shape(topic).is_none());
         match unseen {
             None => {
-                let odd = wanted.iter().find(|topic| present.get(*topic).is_some_and(|found| *found != expected));
-                return odd.map_or(Ok(()), |topic| {
-                    let found = present.get(topic).copied().unwrap_or_default();
-                    Err(Error::Partitions { topic: topic.clone(), found, expected })
-                });
+                for (topic, found) in wanted.iter().filter_map(|topic| Some((topic.clone(), shape(topic)?))) {
+                    if found.partitions != expected {
+                        return Err(Error::Partitions { topic, found: found.partitions, expected });
+                    }
+                    if i32::try_from(found.copies).is_ok_and(|copies| copies < settings.replication) {
+                        return Err(Error::Copies { topic, found: found.copies, expected: settings.replication });
+                    }
+                }
+                return Ok(());
             }
             Some(topic) if tokio::time::Instant::now() > deadline => {
                 return Err(Error::Invisible { topic: topic.clone() });
@@ -122,8 +153,9 @@ async fn check_partitions(admin: &Arc<AdminClient<DefaultClientContext>>, wanted
     }
 }
 
-/// A record that the producer takes for small enough must not be refused by the topic: its neighbours would suffer with it.
-async fn check_sizes(
+/// A record that the producer takes for small enough must not be refused by the topic: its neighbours would suffer with it. And what is
+/// acknowledged must be on more brokers than may be lost.
+async fn check_settings(
     admin: &AdminClient<DefaultClientContext>,
     settings: &Settings,
     wanted: &[String],
@@ -136,6 +168,10 @@ async fn check_sizes(
         let limit = resource.get("max.message.bytes").and_then(|entry| entry.value.as_ref()?.parse::<usize>().ok());
         if let Some(found) = limit.filter(|found| *found < settings.message_max_bytes) {
             return Err(Error::RecordSize { topic: topic.clone(), found, expected: settings.message_max_bytes });
+        }
+        let in_sync = resource.get("min.insync.replicas").and_then(|entry| entry.value.as_ref()?.parse::<i32>().ok());
+        if let Some(found) = in_sync.filter(|found| *found < settings.in_sync()) {
+            return Err(Error::InSync { topic: topic.clone(), found, expected: settings.in_sync() });
         }
     }
     Ok(())

@@ -1,8 +1,9 @@
-//! A real Apache Kafka broker of our own: one node, KRaft, from the jars of Maven Central.
+//! A real Apache Kafka of our own: KRaft, from the jars of Maven Central; one node, or several that hold copies of everything.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::{join_all, try_join_all};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rustix::process::Signal;
@@ -31,20 +32,23 @@ pub struct Door {
 }
 
 #[derive(Debug)]
-pub struct Kafka {
+pub struct Kafka(Vec<Node>);
+
+#[derive(Debug)]
+struct Node {
     server: Supervised,
     launch: Launch,
-    pub port: u16,
+    port: u16,
 }
 
 impl Kafka {
     /// Starts an empty broker in `directory`, with jars kept in `jars` (fetched once).
     pub async fn start(directory: &Directory, jars: &Path) -> Result<Self, Error> {
-        Self::start_with(directory, jars, &[]).await
+        Self::start_with(directory, jars, 1, &[]).await
     }
 
-    /// Likewise, with more doors.
-    pub async fn start_with(directory: &Directory, jars: &Path, doors: &[Door]) -> Result<Self, Error> {
+    /// Likewise of so many nodes, with more doors. Doors lead to one node only.
+    pub async fn start_with(directory: &Directory, jars: &Path, nodes: usize, doors: &[Door]) -> Result<Self, Error> {
         let missing = Error::Missing { program: "java", remedy: "`make prepare` installs a JDK" };
         let java = std::env::var_os("JAVA_HOME")
             .map(|home| PathBuf::from(home).join("bin/java"))
@@ -52,16 +56,22 @@ impl Kafka {
             .or_else(|| on_path("java"))
             .ok_or(missing)?;
         let libraries = fetch(jars).await?;
-        supervised::stop_orphan(NAME, directory.path(), POLITE).await;
         let mut tries = 1;
         loop {
-            let place = directory.inner(NAME, Content::Discarded)?;
-            let launch =
-                Launch { java: java.clone(), libraries: libraries.clone(), directory: directory.path().into(), place };
-            let (port, controller) = (free_port()?, free_port()?);
-            launch.format(port, controller, doors).await?;
-            match launch.run(port).await {
-                Ok(server) => return Ok(Self { server, launch, port }),
+            let ports = (0..nodes).map(|_| Ok((free_port()?, free_port()?))).collect::<Result<Vec<_>, Error>>()?;
+            let mut launches = Vec::new();
+            for (n, (port, _)) in ports.iter().enumerate() {
+                let name = if nodes == 1 { NAME.to_owned() } else { format!("{NAME}-{}", n + 1) };
+                supervised::stop_orphan(&name, directory.path(), POLITE).await;
+                let place = directory.inner(&name, Content::Discarded)?;
+                let (java, libraries, directory) = (java.clone(), libraries.clone(), directory.path().into());
+                let launch = Launch { name, java, libraries, directory, place };
+                launch.format(n, &ports, doors).await?;
+                launches.push((launch, *port));
+            }
+            // Nobody answers before most of them do.
+            match try_join_all(launches.into_iter().map(|(launch, port)| Node::start(launch, port))).await {
+                Ok(nodes) => return Ok(Self(nodes)),
                 Err(Error::NotStarted { tail, .. }) if tries < TRIES && tail.contains("in use") => tries += 1,
                 Err(error) => return Err(error),
             }
@@ -69,40 +79,57 @@ impl Kafka {
     }
 
     pub fn brokers(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        self.0.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect::<Vec<_>>().join(",")
     }
 
-    pub fn into_server(self) -> Supervised {
-        self.server
-    }
-
-    /// Ends it as a crash would.
+    /// Ends all of it as a crash would.
     pub async fn kill(&mut self) {
-        self.server.kill().await;
+        join_all(self.0.iter_mut().map(|node| node.server.kill())).await;
+    }
+
+    /// Ends one node so.
+    pub async fn kill_node(&mut self, node: usize) {
+        self.0[node].server.kill().await;
     }
 
     /// Ends it in good order.
     pub async fn end(&mut self) {
-        self.server.end().await;
+        join_all(self.0.iter_mut().map(|node| node.server.end())).await;
     }
 
     /// Stops it where it stands: connections stay open, nothing is answered.
     pub fn freeze(&self) {
-        self.server.freeze();
+        self.0.iter().for_each(|node| node.server.freeze());
     }
 
     pub fn thaw(&self) {
-        self.server.thaw();
+        self.0.iter().for_each(|node| node.server.thaw());
     }
 
     /// Starts it once more after it has ended, with the records it had, where clients look for it.
     pub async fn start_again(&mut self) -> Result<(), Error> {
-        self.server = self.launch.run(self.port).await?;
+        try_join_all(self.0.iter_mut().map(Node::start_again)).await?;
         Ok(())
     }
 
+    pub async fn start_node_again(&mut self, node: usize) -> Result<(), Error> {
+        self.0[node].start_again().await
+    }
+
+    /// All at once: the last alone would wait for the others.
     pub async fn stop(self) {
-        self.server.stop().await;
+        join_all(self.0.into_iter().map(|node| node.server.stop())).await;
+    }
+}
+
+impl Node {
+    async fn start(launch: Launch, port: u16) -> Result<Self, Error> {
+        Ok(Self { server: launch.run(port).await?, launch, port })
+    }
+
+    async fn start_again(&mut self) -> Result<(), Error> {
+        self.server = self.launch.run(self.port).await?;
+        Ok(())
     }
 }
 
@@ -130,6 +157,7 @@ async fn fetch(jars: &Path) -> Result<PathBuf, Error> {
 /// What a broker is started from.
 #[derive(Debug)]
 struct Launch {
+    name: String,
     java: PathBuf,
     libraries: PathBuf,
     directory: PathBuf,
@@ -149,12 +177,18 @@ impl Launch {
         command
     }
 
-    /// Makes an empty store.
-    async fn format(&self, port: u16, controller: u16, doors: &[Door]) -> Result<(), Error> {
+    /// Makes an empty store for the `n`th of nodes that listen there: to clients, and to each other.
+    async fn format(&self, n: usize, ports: &[(u16, u16)], doors: &[Door]) -> Result<(), Error> {
         let properties = self.properties();
+        let (port, controller) = ports[n];
+        let voters = ports.iter().enumerate().map(|(n, (_, controller))| format!("{}@127.0.0.1:{controller}", n + 1));
         let text = with_doors(PROPERTIES, doors)
+            .replace("@NODE@", &(n + 1).to_string())
             .replace("@PORT@", &port.to_string())
             .replace("@CONTROLLER@", &controller.to_string())
+            .replace("@VOTERS@", &voters.collect::<Vec<_>>().join(","))
+            .replace("@COPIES@", &ports.len().to_string())
+            .replace("@IN_SYNC@", &(ports.len() / 2 + 1).to_string())
             .replace("@LOGS@", &self.place.join("logs").to_string_lossy());
         std::fs::write(&properties, text).map_err(Error::io(&properties))?;
         let mut format = self.machine("-Xmx128m");
@@ -166,7 +200,7 @@ impl Launch {
     async fn run(&self, port: u16) -> Result<Supervised, Error> {
         let mut command = self.machine("-Xmx512m");
         command.arg("kafka.Kafka").arg(self.properties());
-        let mut server = Supervised::start(NAME, &self.directory, command, POLITE)?;
+        let mut server = Supervised::start(&self.name, &self.directory, command, POLITE)?;
         match server.until(|| answers(port)).await {
             Ok(()) => Ok(server),
             Err(error) => {

@@ -94,6 +94,7 @@ impl Books {
                     self.keys.insert((change.gateway, key.clone()), used);
                 }
             }
+            Entry::Begun(_) => {}
             Entry::Callback(callback) => self.enter_callback(callback),
             Entry::Lied(lied) => {
                 let told = lied.told_amount.zip(lied.told_currency);

@@ -15,11 +15,19 @@ use crate::gateway_sim::vendor::Vendor;
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {
+    Begun(BegunEntry),
     Request(RequestEntry),
     Charge(ChargeEntry),
     State(StateEntry),
     Callback(CallbackEntry),
     Lied(LiedEntry),
+}
+
+/// The log's first line: nothing that came to the gateways after this is missing.
+#[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+pub struct BegunEntry {
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
 }
 
 /// A request reached the gateway. Of one that was not let in, or could not be read, only whose counter it came to and when is told: what

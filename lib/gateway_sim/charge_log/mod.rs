@@ -12,8 +12,8 @@ mod standing;
 mod writer;
 
 pub use entry::{
-    Answer, CallbackEntry, CallbackState, ChargeEntry, ChargeResult, Entry, LiedEntry, RequestEntry, StateEntry,
-    StateName,
+    Answer, BegunEntry, CallbackEntry, CallbackState, ChargeEntry, ChargeResult, Entry, LiedEntry, RequestEntry,
+    StateEntry, StateName,
 };
 pub use standing::{Fate, Standing, standings};
 pub(super) use writer::{ChargeLog, Closed};

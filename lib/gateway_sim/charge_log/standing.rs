@@ -93,7 +93,7 @@ pub fn standings(entries: &[Entry]) -> Vec<Standing> {
                     all[*index].at = change.at;
                 }
             }
-            Entry::Request(_) | Entry::Callback(_) | Entry::Lied(_) => {}
+            Entry::Begun(_) | Entry::Request(_) | Entry::Callback(_) | Entry::Lied(_) => {}
         }
     }
     all

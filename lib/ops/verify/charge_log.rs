@@ -26,6 +26,10 @@ pub enum Unreadable {
 #[derive(Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 enum Line {
+    Begun {
+        #[serde(with = "time::serde::rfc3339")]
+        at: OffsetDateTime,
+    },
     Request {
         gateway: String,
         /// What it wants done; None when it only asks.
@@ -147,6 +151,7 @@ impl ChargeLog {
 
     fn take(&mut self, line: Line, charge_of: &mut HashMap<(String, String), usize>) -> Result<(), Refused> {
         match line {
+            Line::Begun { at } => drop(self.begins_at.get_or_insert(at)),
             Line::Request { gateway, operation, money_moving, key, attempt_id, arrived_at, answer } => {
                 self.begins_at.get_or_insert(arrived_at);
                 if operation.is_some() {

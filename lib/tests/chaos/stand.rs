@@ -33,7 +33,7 @@ pub struct Stand<'a> {
 pub async fn with_stand(size: Size, times: Times, schedule: &Schedule) -> (Result<Run, Box<dyn Any + Send>>, PathBuf) {
     proxies::must_be_installed();
     let ports = Ports::choose();
-    let mut site = Site::prepare_behind("chaos", &[], &ports.doors()).await;
+    let mut site = Site::prepare_behind("chaos", &ports.doors()).await;
     let path = site.path().to_owned();
     std::fs::write(path.join("schedule.txt"), schedule.text()).unwrap();
     let ground = Ground::new(&site, &ports, times, size.seed);

@@ -70,8 +70,17 @@ pub async fn with_fleet(
     armed: &[(Place, String)],
     body: impl AsyncFnOnce(&mut Fleet),
 ) {
+    on_site(Site::prepare(test).await, settings, armed, body).await;
+}
+
+/// Likewise, on servers that are there.
+pub async fn on_site(
+    site: Site,
+    settings: &[(&str, &str)],
+    armed: &[(Place, String)],
+    body: impl AsyncFnOnce(&mut Fleet),
+) {
     let settings = settings.iter().map(|(name, value)| (format!("PAYFLEET_{name}"), (*value).to_owned())).collect();
-    let site = Site::prepare(test).await;
     let mut fleet = Fleet { site, settings, simulator: None, crew: BTreeMap::new() };
     let done = AssertUnwindSafe(async {
         fleet.bring_up(armed).await;

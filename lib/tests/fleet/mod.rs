@@ -16,6 +16,7 @@ mod frozen_worker;
 mod judged;
 #[cfg(feature = "failpoints")]
 mod killed;
+mod leader_killed;
 mod leaving;
 mod memory;
 #[cfg(feature = "failpoints")]

@@ -33,11 +33,20 @@ impl Site {
 
     /// Likewise, with these settings of PostgreSQL's, each as `name=value`.
     pub async fn prepare_with(test: &str, settings: &[&str]) -> Self {
-        Self::prepare_behind(test, settings, &[]).await
+        Self::prepare_on(test, settings, 1, &[]).await
     }
 
     /// Likewise, with these doors of Kafka's.
-    pub async fn prepare_behind(test: &str, settings: &[&str], doors: &[Door]) -> Self {
+    pub async fn prepare_behind(test: &str, doors: &[Door]) -> Self {
+        Self::prepare_on(test, &[], 1, doors).await
+    }
+
+    /// Likewise, with so many brokers, of which most have what counts as sent.
+    pub async fn prepare_copied(test: &str, brokers: usize) -> Self {
+        Self::prepare_on(test, &[], brokers, &[]).await
+    }
+
+    async fn prepare_on(test: &str, settings: &[&str], brokers: usize, doors: &[Door]) -> Self {
         let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("fleet");
         let directory = Directory::take_any(&home.join(test)).unwrap();
         clear(directory.path());
@@ -46,7 +55,7 @@ impl Site {
         let (postgres, redis, kafka, secrets) = tokio::join!(
             Postgres::start_with(&directory, Durability::Kept, settings),
             Redis::start(&directory),
-            Kafka::start_with(&directory, &jars, doors),
+            Kafka::start_with(&directory, &jars, brokers, doors),
             Secrets::prepare(&secrets)
         );
         let ports = [(); 3].map(|()| free_port().unwrap());
@@ -60,6 +69,7 @@ impl Site {
             ingress_ports: [ports[0], ports[1]],
         };
         site.variables = site.settings(&secrets.unwrap(), ports[2]);
+        site.variables.insert("PAYFLEET_KAFKA__REPLICATION".to_owned(), brokers.to_string());
         site
     }
 
@@ -133,7 +143,8 @@ impl Site {
     }
 
     pub fn kafka_settings(&self) -> payfleet::kafka::Settings {
-        payfleet::kafka::Settings { brokers: self.kafka.brokers(), retention_ms: -1, ..Default::default() }
+        let replication = self.variables["PAYFLEET_KAFKA__REPLICATION"].parse().unwrap();
+        payfleet::kafka::Settings { brokers: self.kafka.brokers(), replication, retention_ms: -1, ..Default::default() }
     }
 
     /// Ends the servers. What they and the processes wrote stays if it is evidence of a failure.

@@ -28,12 +28,17 @@ impl Topics {
 
 /// Lets the topics of the journal take batches of so many bytes.
 pub async fn alter_limit(settings: &Settings, bytes: usize) {
-    let admin: AdminClient<DefaultClientContext> = settings.client().create().unwrap();
     for topic in super::journal::TOPICS {
-        let (topic, bytes) = (settings.topic(topic), bytes.to_string());
-        let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", &bytes);
-        admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
+        alter(settings, topic, "max.message.bytes", &bytes.to_string()).await;
     }
+}
+
+/// Sets one of a topic's settings, and all others to what the brokers have by default.
+pub async fn alter(settings: &Settings, topic: &str, name: &str, value: &str) {
+    let admin: AdminClient<DefaultClientContext> = settings.client().create().unwrap();
+    let topic = settings.topic(topic);
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set(name, value);
+    admin.alter_configs([&change], &AdminOptions::new()).await.unwrap().remove(0).unwrap();
 }
 
 impl Drop for Topics {

@@ -53,6 +53,20 @@ async fn a_topic_with_other_partitions_than_lanes_is_an_error_that_names_it() {
 }
 
 #[tokio::test]
+async fn a_topic_with_fewer_copies_than_there_are_to_be_is_an_error_that_names_it() {
+    let mut topics = Topics::none();
+    make_odd(&topics, "payments.events", i32::from(LANES), "1048588").await;
+    ensure(&topics.settings, &declared([])).await.unwrap();
+    topics.settings.replication = 3;
+    match ensure(&topics.settings, &declared([])).await {
+        Err(Error::Copies { topic, found: 1, expected: 3 }) => {
+            assert!(topic.starts_with(&topics.settings.topic_prefix))
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
 async fn a_topic_that_takes_less_than_the_producer_sends_is_an_error_that_names_it() {
     let topics = Topics::none();
     make_odd(&topics, "payments.dead", i32::from(LANES), "1000").await;

@@ -146,8 +146,15 @@ impl Running {
         charge_log::path_in(&self.settings.data_dir)
     }
 
+    /// All lines but the first.
     pub fn log(&self) -> Vec<Entry> {
-        charge_log::read(&self.log_path()).unwrap()
+        let mut entries = charge_log::read(&self.log_path()).unwrap();
+        assert!(matches!(entries.remove(0), Entry::Begun(_)));
+        assert!(
+            !entries.iter().any(|entry| matches!(entry, Entry::Begun(_))),
+            "it is begun once, however often it is opened"
+        );
+        entries
     }
 
     pub fn charges(&self) -> Vec<ChargeEntry> {

@@ -315,6 +315,11 @@ async fn payments_tried_before_the_charge_log_begins_are_not_checkable_however_t
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::NotCheckable, "{finding:?}");
     assert_eq!(finding.gaps, ["1 payments were tried before the charge log begins"]);
+    // One that says when it was begun: whoever was tried since then never reached a gateway.
+    let begun = json!({ "entry": "begun", "at": "2001-01-01T00:00:00Z" });
+    world.charges.insert(0, begun);
+    let finding = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!((finding.verdict(), finding.gaps.len()), (Verdict::Held, 0), "{finding:?}");
 }
 
 #[tokio::test]
