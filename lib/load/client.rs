@@ -1,7 +1,8 @@
 //! HTTP/1.1 connections that are kept alive, each with a base of its own to come back to.
 //!
 //! A connection talks to its home; when that does not answer it goes on with the next base, and tries home again some seconds later.
-//! Nothing here repeats a request: that is decided where the key is known.
+//! Nothing here repeats a request that may have been sent: that is decided where the key is known. One that was to go over a connection
+//! that the other side had closed by then was not, and takes a new one.
 
 use std::collections::VecDeque;
 use std::str::FromStr;
@@ -11,6 +12,7 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{SendRequest, handshake};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
@@ -148,15 +150,38 @@ impl Pool {
             (connection.at, connection.sender) = (connection.home, None);
         }
         let base = &self.bases[connection.at];
-        let sender = match connection.sender.take() {
-            Some(sender) if !sender.is_closed() => sender,
-            _ => connect(base).await?,
-        };
-        let sender = connection.sender.insert(sender);
-        sender.ready().await?;
-        let response = sender.send_request(request(base, asked)?).await?;
+        let mut request = request(base, asked)?;
+        if let Some(mut kept) = connection.sender.take() {
+            match sent(&mut kept, request).await {
+                Ok(response) => {
+                    connection.sender = Some(kept);
+                    return answer(response).await;
+                }
+                Err(Unsent { request: Some(unsent), .. }) => request = unsent,
+                Err(Unsent { why, .. }) => return Err(why.into()),
+            }
+        }
+        let sender = connection.sender.insert(connect(base).await?);
+        let response = sent(sender, request).await.map_err(|unsent| unsent.why)?;
         answer(response).await
     }
+}
+
+struct Unsent {
+    /// None: bytes of it may have left.
+    request: Option<Request<Full<Bytes>>>,
+    why: hyper::Error,
+}
+
+async fn sent(
+    sender: &mut SendRequest<Full<Bytes>>,
+    request: Request<Full<Bytes>>,
+) -> Result<Response<hyper::body::Incoming>, Unsent> {
+    if let Err(why) = sender.ready().await {
+        return Err(Unsent { request: Some(request), why });
+    }
+    let unsent = |mut error: TrySendError<_>| Unsent { request: error.take_message(), why: error.into_error() };
+    sender.try_send_request(request).await.map_err(unsent)
 }
 
 async fn connect(base: &Base) -> Result<SendRequest<Full<Bytes>>, Lost> {

@@ -51,8 +51,12 @@ pub struct Figures {
     pub undecided: u64,
     pub resends: u64,
     pub lost: u64,
+    /// Of them, those that were never sent, since nobody took the connection.
+    pub not_connected: u64,
     /// Undecided answers, by status.
     pub put_off: BTreeMap<u16, u64>,
+    /// Of them, those that did not say when to come again.
+    pub put_off_vaguely: u64,
     /// From when a payment was meant to be sent to when it was decided, resends included.
     pub decided_after: Durations,
 }
@@ -93,7 +97,8 @@ impl Outcome {
         let figures = &self.figures;
         serde_json::json!({
             "meant": figures.meant, "accepted": figures.accepted, "refused": figures.refused, "undecided": figures.undecided,
-            "resends": figures.resends, "lost": figures.lost, "put_off": figures.put_off,
+            "resends": figures.resends, "lost": figures.lost, "not_connected": figures.not_connected,
+            "put_off": figures.put_off, "put_off_vaguely": figures.put_off_vaguely,
             "sent_for_ms": self.sent_for.as_millis() as u64, "accepted_per_s": self.accepted_per_s(),
             "decided_after": figures.decided_after.quantiles(), "settled_after": self.settled_after.quantiles(),
             "ends": self.ends,
@@ -118,7 +123,7 @@ impl Outcome {
         if figures.undecided > 0 {
             row("never decided", figures.undecided.to_string());
         }
-        row("answers lost", figures.lost.to_string());
+        row("answers lost", format!("{} ({} found nobody to connect to)", figures.lost, figures.not_connected));
         for (status, count) in &figures.put_off {
             row(&format!("put off with {status}"), count.to_string());
         }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use serde::Deserialize;
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::client::{Answer, Asked, Pool};
+use super::client::{Answer, Asked, Lost, Pool};
 use super::figures::Figures;
 use super::mix::Order;
 use super::record::Record;
@@ -73,13 +73,20 @@ impl Sending {
             let retry_after = match self.pool.send(&asked, free).await {
                 Ok(answer) if is_undecided(answer.status) => {
                     self.record.answer(&order, &answer, None)?;
-                    self.count(|figures| *figures.put_off.entry(answer.status).or_default() += 1);
-                    answer.retry_after()
+                    let retry_after = answer.retry_after();
+                    self.count(|figures| {
+                        *figures.put_off.entry(answer.status).or_default() += 1;
+                        figures.put_off_vaguely += u64::from(retry_after.is_none());
+                    });
+                    retry_after
                 }
                 Ok(answer) => return self.decided(&order, &answer, meant_at),
                 Err(lost) => {
                     self.record.lost(&order, &lost)?;
-                    self.count(|figures| figures.lost += 1);
+                    self.count(|figures| {
+                        figures.lost += 1;
+                        figures.not_connected += u64::from(matches!(lost, Lost::NotConnected(_)));
+                    });
                     None
                 }
             };

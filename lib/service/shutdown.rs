@@ -7,7 +7,8 @@
 //!    ├──a part fails, panics, or ends unasked──▶ stopping, then exit 1
 //!    └──a task that others hand work to panics──▶ exit 101 at once: nothing could be finished
 //! ```
-//! Stopping is a [`CancellationToken`] that tasks race against *waiting*, never against a claim, a call or a commit.
+//! Stopping is a [`CancellationToken`] that tasks race against *waiting*, never against a claim, a call or a commit. What tells of the
+//! process (its admin port) is told to end only when everything else has.
 //!
 //! If it dies here: every promise is already in PostgreSQL; an unclean end costs repeats, never a payment.
 
@@ -27,6 +28,9 @@ pub const EXIT_SECOND_SIGNAL: i32 = 130;
 /// The exit code of a process that panicked, as Rust itself has it.
 const EXIT_PANICKED: i32 = 101;
 
+/// For what tells of the process to end, after everything else has.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Runs a task that others hand work to, or rely on without a word. Were it to panic, they would wait for ever on a process that looks
 /// alive: the process ends at once instead, as if it had been killed, and is started again by whoever looks after it.
 pub async fn vital(task: &'static str, run: impl Future<Output = ()>) {
@@ -41,6 +45,9 @@ pub async fn vital(task: &'static str, run: impl Future<Output = ()>) {
 pub struct Lifetime {
     pub stop: CancellationToken,
     pub tasks: TaskTracker,
+    /// All tasks have ended, or the deadline is over.
+    pub over: CancellationToken,
+    witnesses: TaskTracker,
     failure: Arc<Mutex<Option<String>>>,
 }
 
@@ -78,16 +85,33 @@ impl Lifetime {
         part: &'static str,
         run: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
-        let life = self.clone();
+        self.tasks.spawn(self.clone().look_after(part, run, self.stop.clone()));
+    }
+
+    /// Likewise, of a part that tells of the others: it goes on for as long as any of them is at work, until [`Lifetime::over`].
+    pub fn spawn_witness<E: Display + Send + 'static>(
+        &self,
+        part: &'static str,
+        run: impl Future<Output = Result<(), E>> + Send + 'static,
+    ) {
+        self.witnesses.spawn(self.clone().look_after(part, run, self.over.clone()));
+    }
+
+    fn look_after<E: Display + Send + 'static>(
+        self,
+        part: &'static str,
+        run: impl Future<Output = Result<(), E>> + Send + 'static,
+        asked: CancellationToken,
+    ) -> impl Future<Output = ()> + Send + 'static {
         let running = tokio::spawn(run);
-        self.tasks.spawn(async move {
+        async move {
             match running.await {
-                Ok(Ok(())) if life.stop.is_cancelled() => tracing::debug!(part, "stopped"),
-                Ok(Ok(())) => life.fail(part, "ended without having been asked to"),
-                Ok(Err(error)) => life.fail(part, &error.to_string()),
-                Err(panic) => life.fail(part, &panic.to_string()),
+                Ok(Ok(())) if asked.is_cancelled() => tracing::debug!(part, "stopped"),
+                Ok(Ok(())) => self.fail(part, "ended without having been asked to"),
+                Ok(Err(error)) => self.fail(part, &error.to_string()),
+                Err(panic) => self.fail(part, &panic.to_string()),
             }
-        });
+        }
     }
 
     /// Stops the process because a part cannot go on.
@@ -104,6 +128,9 @@ impl Lifetime {
         self.stop.cancelled().await;
         self.tasks.close();
         let drained = tokio::time::timeout(limit, self.tasks.wait()).await.is_ok();
+        self.over.cancel();
+        self.witnesses.close();
+        tokio::time::timeout(LAST_WORDS, self.witnesses.wait()).await.ok();
         let failure = self.failure.lock().unwrap_or_else(PoisonError::into_inner).take();
         match (failure, drained) {
             (Some(reason), _) => End::Failed(reason),
@@ -115,6 +142,8 @@ impl Lifetime {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
 
     const LIMIT: Duration = Duration::from_secs(5);
@@ -168,6 +197,29 @@ mod tests {
         life.stop.cancel();
         assert_eq!(life.end(LIMIT).await, End::Clean);
         assert!(*done.lock().unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_tells_of_the_process_goes_on_until_everything_else_has_ended() {
+        let (life, told) = (Lifetime::default(), Arc::new(Mutex::new(Vec::new())));
+        let (stop, over, ended, last) = (life.stop.clone(), life.over.clone(), Arc::clone(&told), Arc::clone(&told));
+        life.spawn_witness("admin port", async move {
+            over.cancelled().await;
+            last.lock().unwrap().push("admin port");
+            Ok::<(), Infallible>(())
+        });
+        life.spawn("ingress", async move {
+            stop.cancelled().await;
+            tokio::task::yield_now().await;
+            ended.lock().unwrap().push("ingress");
+            Ok::<(), Infallible>(())
+        });
+        life.stop.cancel();
+        assert_eq!(life.end(LIMIT).await, End::Clean);
+        assert_eq!(*told.lock().unwrap(), ["ingress", "admin port"]);
+        let life = Lifetime::default();
+        life.spawn_witness("admin port", async { Ok::<(), Infallible>(()) });
+        assert!(matches!(life.end(LIMIT).await, End::Failed(reason) if reason.starts_with("admin port: ended")));
     }
 
     #[tokio::test]

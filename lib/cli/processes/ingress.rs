@@ -2,6 +2,7 @@
 
 use sqlx::postgres::PgPool;
 use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
 
 use super::{Error, Need, Process, Shell, edges};
 use crate::callback::receive::Receiver;
@@ -19,7 +20,15 @@ use crate::settlement::{Foundation, Settlement};
 pub const INGRESS: Process = Process {
     name: "ingress",
     admin_port: 15002,
-    needs: &[Need::Postgres, Need::Redis, Need::Pepper, Need::Gateways, Need::Sealing, Need::Settlement],
+    needs: &[
+        Need::Postgres,
+        Need::Redis,
+        Need::Pepper,
+        Need::Gateways,
+        Need::Sealing,
+        Need::Settlement,
+        Need::TimeToLeave,
+    ],
 };
 
 /// The variable that chooses the API's port, for whoever finds it taken.
@@ -46,11 +55,14 @@ pub async fn start_ingress(
     sealer: Sealer,
 ) -> Result<(), Error> {
     let (settings, life) = (&shell.settings, &shell.life);
-    let doorbell = Doorbell::start(&settings.postgres, &life.tasks, life.stop.clone());
-    let routing = Routing::start(pool.clone(), &gateways, &life.tasks, life.stop.clone());
+    // Requests are taken for a while after the order to stop: what they rely on goes on until the last of them is answered.
+    let answered = CancellationToken::new();
+    let until_answered = answered.clone().drop_guard();
+    let doorbell = Doorbell::start(&settings.postgres, &life.tasks, answered.clone());
+    let routing = Routing::start(pool.clone(), &gateways, &life.tasks, answered.clone());
     life.stop.run_until_cancelled(routing.loaded()).await.ok_or(Error::Stopped)?;
     let redis = Redis::new(&settings.redis)?;
-    redis.watch(&life.tasks, shell.missing.clone(), life.stop.clone());
+    redis.watch(&life.tasks, shell.missing.clone(), answered);
     let clock = routing.clock();
     let foundation = Foundation {
         pool: pool.clone(),
@@ -88,6 +100,10 @@ pub async fn start_ingress(
         tracker: life.tasks.clone(),
         settlement,
     };
-    life.spawn("ingress", crate::ingress::run(api, parts, receiver.routes(), life.stop.clone()));
+    let serving = crate::ingress::run(api, parts, receiver.routes(), life.stop.clone());
+    life.spawn("ingress", async move {
+        let _answered = until_answered;
+        serving.await
+    });
     Ok(())
 }

@@ -159,7 +159,7 @@ async fn live(
         return (End::Failed(format!("signals cannot be heeded: {error}")), ExitCode::FAILURE);
     }
     let drain = settings.process.drain();
-    life.spawn("metrics", telemetry.metrics.clone().keep_up(life.stop.clone()));
+    life.spawn_witness("metrics", telemetry.metrics.clone().keep_up(life.over.clone()));
     let mut shell = Shell::new(process, settings, life.clone(), telemetry.metrics.clone());
     tracing::info!(process = process.name, version = env!("CARGO_PKG_VERSION"), "starting");
     let mut exit = 0;

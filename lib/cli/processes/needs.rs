@@ -17,6 +17,8 @@ pub enum Need {
     Gateways,
     Sealing,
     Settlement,
+    /// Time for the API's port to be left and to drain before the process ends.
+    TimeToLeave,
     /// That nobody takes what it does for payments.
     NoRealMoney,
 }
@@ -59,6 +61,16 @@ fn faults_of(need: Need, settings: &Settings) -> Vec<Fault> {
                 Fault::between(path, problem, "take it from the gateway's own pages")
             });
             told.chain(in_production(settings)).collect()
+        }
+        Need::TimeToLeave => {
+            let (leave, drain) = (settings.ingress.http.leave_ms, settings.ingress.http.drain_ms);
+            if leave.saturating_add(drain) <= settings.process.drain_ms {
+                return none;
+            }
+            let (whole, problem) = (settings.process.drain_ms, "the process ends before requests under way are cut");
+            let told =
+                format!("with ingress.http.drain_ms ({drain}) it is more than process.drain_ms ({whole}): {problem}");
+            fault("ingress.http.leave_ms", told, "lower one of them, or raise process.drain_ms")
         }
         Need::NoRealMoney if settings.env == Env::Production => fault(
             "env",
@@ -136,6 +148,16 @@ mod tests {
         assert_eq!(paths(GATEWAY_SIM.needs), ["PAYFLEET_ENV"]);
         assert!(paths(INGRESS.needs).contains(&"PAYFLEET_INGRESS__API_KEY_PEPPER".to_owned()));
         assert!(!paths(GATEWAY_WORKER.needs).contains(&"PAYFLEET_INGRESS__API_KEY_PEPPER".to_owned()));
+    }
+
+    #[test]
+    fn a_port_that_is_left_too_slowly_for_its_process_is_refused() {
+        let mut settings = Settings::default();
+        assert!(faults(&[Need::TimeToLeave], &settings).is_empty());
+        settings.ingress.http.leave_ms = settings.process.drain_ms - settings.ingress.http.drain_ms + 1;
+        let paths: Vec<String> =
+            faults(&[Need::TimeToLeave], &settings).into_iter().map(|fault| fault.setting).collect();
+        assert_eq!(paths, ["PAYFLEET_INGRESS__HTTP__LEAVE_MS"]);
     }
 
     #[test]

@@ -23,6 +23,8 @@ use crate::service::telemetry::metrics::Metrics;
 
 /// Probes and scrapers.
 const ADMIN_CONNECTIONS: usize = 64;
+/// By then the process is over.
+const ADMIN_DRAIN_MS: u64 = 500;
 
 pub struct Shell {
     pub process: Process,
@@ -75,22 +77,28 @@ impl Shell {
         self.ports.get(purpose).copied()
     }
 
-    /// Serves livez, readyz and metrics. Ready means: the database answers and has the schema.
+    /// Serves livez, readyz and metrics, for as long as anything is at work. Ready means: the database answers and has the schema, and
+    /// nobody has said that it is to stop.
     pub async fn serve_admin(&mut self, pool: Option<&PgPool>) -> Result<(), Error> {
         let usual = format!("127.0.0.1:{}", self.process.admin_port);
         let chosen = self.settings.process.admin_listen.clone();
         let listen = if chosen.is_empty() { usual } else { chosen };
         let listener = self.open("admin", &listen, "PAYFLEET_PROCESS__ADMIN_LISTEN").await?;
-        let stop = self.life.stop.clone();
+        let (stop, over) = (self.life.stop.clone(), self.life.over.clone());
         let routes = health::routes(
             self.metrics.clone(),
             readiness(pool.cloned(), Arc::clone(&self.waiting)),
             self.missing.clone(),
-            stop.clone(),
+            stop,
         );
-        self.life.spawn("admin port", async move {
-            let limits = http::Limits { connections: ADMIN_CONNECTIONS, ..http::Limits::default() };
-            http::serve(listener, routes, "admin", limits, stop).await;
+        self.life.spawn_witness("admin port", async move {
+            let limits = http::Limits {
+                connections: ADMIN_CONNECTIONS,
+                leave_ms: 0,
+                drain_ms: ADMIN_DRAIN_MS,
+                ..http::Limits::default()
+            };
+            http::serve(listener, routes, "admin", limits, over).await;
             Ok::<(), Infallible>(())
         });
         Ok(())

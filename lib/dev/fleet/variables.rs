@@ -19,6 +19,8 @@ impl Variables {
         variables.set("ENV", "dev");
         // People want to see the answer to what they typed, not each step of each payment.
         variables.set("TELEMETRY__LOG", "warn");
+        // No proxy stands in front: Ctrl-C need not wait for one to hear of it.
+        variables.set("INGRESS__HTTP__LEAVE_MS", "0");
         // A person clicks.
         variables.set("SIM__CUSTOMER", "page");
         for gateway in ["GATEWAYS", "SIM"] {

@@ -6,7 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, header};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use hyper::server::conn::{http1, http2};
@@ -44,8 +44,10 @@ pub(super) struct Connection<S> {
 pub(super) struct Until {
     /// For the first bytes, for headers, and for an idle connection.
     pub patience: Duration,
-    /// No further request after those under way.
+    /// The port is being left: the next answer is the last of its connection.
     pub stop: CancellationToken,
+    /// Nobody is let in any more: no further request after those under way.
+    pub closed: CancellationToken,
     /// Likewise, and soon after the last: the place is wanted.
     pub leave: CancellationToken,
     /// Ends now.
@@ -68,23 +70,28 @@ where
     pub(super) async fn serve(self, stream: TcpStream) {
         stream.set_nodelay(true).ok();
         rustix::net::sockopt::set_tcp_user_timeout(&stream, DEAF_PEER.as_millis() as u32).ok();
-        let Until { patience, stop, leave, .. } = self.until.clone();
+        let Until { patience, stop, closed, leave, .. } = self.until.clone();
         // hyper's own guessing of the version has no time limit, so the version is told by looking first.
         let version = tokio::select! {
             biased;
             version = tokio::time::timeout(patience, version_of(&stream)) => version,
-            () = stop.cancelled() => return,
+            // Who has only just got in is about to say something.
+            () = after(&closed, FAREWELL) => return,
             () = leave.cancelled() => return,
         };
         let Ok(Some(version)) = version else { return };
+        let last = matches!(version, Version::Http1).then_some(stop);
         let io = TokioIo::new(stream);
         let (peer, counted, inner) = (Peer(self.peer), Arc::clone(&self.busy), self.service.clone());
         let service = tower::service_fn(move |mut request: Request<Incoming>| {
             request.extensions_mut().insert(peer);
             let under_way = UnderWay::begin(&counted);
-            let answer = inner.clone().oneshot(request);
+            let (answer, last) = (inner.clone().oneshot(request), last.clone());
             async move {
-                let answer = answer.await?;
+                let mut answer = answer.await?;
+                if last.is_some_and(|last| last.is_cancelled()) {
+                    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(answer.map(|body| {
                     body.map_err(move |error| {
                         let _ends_with_the_body = &under_way;
@@ -103,7 +110,7 @@ where
                     .max_header_size(HEAD_BYTES)
                     .max_headers(HEADERS)
                     .max_buf_size(HEAD_BYTES);
-                self.until.drive(builder.serve_connection(io, service), &self.busy).await;
+                self.until.drive(builder.serve_connection(io, service), &self.busy, &closed).await;
             }
             Version::Http2 => {
                 let mut builder = http2::Builder::new(TokioExecutor::new());
@@ -113,15 +120,17 @@ where
                     .max_header_list_size(HEAD_BYTES as u32)
                     .keep_alive_interval(DEAF_PEER / 2)
                     .keep_alive_timeout(patience);
-                self.until.drive(builder.serve_connection(io, service), &self.busy).await;
+                // Its farewell loses no request, so a kept one goes at once; one that was made since would only be made again.
+                let last = if self.until.stop.is_cancelled() { &closed } else { &self.until.stop };
+                self.until.drive(builder.serve_connection(io, service), &self.busy, last).await;
             }
         }
     }
 }
 
 impl Until {
-    /// Until the client closes it, it idles for too long, or we stop.
-    async fn drive<C: GracefulConnection>(&self, connection: C, busy: &Busy) {
+    /// Until the client closes it, it idles for too long, or `last` lets no further request in.
+    async fn drive<C: GracefulConnection>(&self, connection: C, busy: &Busy, last: &CancellationToken) {
         let mut connection = pin!(connection);
         let mut look = tokio::time::interval(self.patience);
         let mut parting = tokio::time::interval(FAREWELL);
@@ -132,7 +141,7 @@ impl Until {
                 // How a connection ends is the client's business: resets and timeouts are everyday.
                 _ = connection.as_mut() => return,
                 () = self.cut.cancelled() => return,
-                () = self.stop.cancelled(), if !closing => {
+                () = shortly_after(last), if !closing => {
                     closing = true;
                     connection.as_mut().graceful_shutdown();
                 }
@@ -156,6 +165,17 @@ impl Until {
             }
         }
     }
+}
+
+async fn after(token: &CancellationToken, pause: Duration) {
+    token.cancelled().await;
+    tokio::time::sleep(pause).await;
+}
+
+/// When the network has been looked at once more: a request that had come by then has begun.
+async fn shortly_after(token: &CancellationToken) {
+    token.cancelled().await;
+    tokio::task::yield_now().await;
 }
 
 /// None: the client left without a word.

@@ -2,13 +2,19 @@
 //!
 //! A connection costs one slot from its first byte to its last. When slots become scarce those connections are closed that have been
 //! idle longest, and a house full of requests answers 503 at once. Every wait on a client has a bound: for its first bytes, its headers
-//! (which is the limit of an idle connection, too), its whole request. When told to stop it takes no new connection, lets requests
-//! under way finish, and cuts what is left at the deadline.
+//! (which is the limit of an idle connection, too), its whole request.
+//!
+//! ```text
+//! open ──told to stop──▶ leaving: still accepts, each answer ends its connection ──leave_ms──▶ closed: who had got in by then is
+//!        served, requests under way finish ──drain_ms──▶ what is left is cut
+//! ```
+//! It is left open for a while because whoever sends clients here learns only by and by that it should not.
 //!
 //! If it dies here: clients see a reset connection. Whatever a request had begun goes on in tasks of its own, or not at all.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,7 +63,11 @@ pub struct Limits {
     pub request_ms: u64,
     /// For any body; routes have smaller bounds of their own.
     pub body_bytes: usize,
-    /// For requests under way when told to stop.
+    /// Told to stop, how long it goes on accepting connections. `/readyz` says at once that nobody should come any more; this is the time
+    /// to hear of it. A second suits a proxy that looks often, or takes a refused connection elsewhere by itself. Where it takes longer
+    /// (Kubernetes tells its proxies within seconds) give it more, or let a `preStop` hook wait. 0: nobody stands in front.
+    pub leave_ms: u64,
+    /// After that, for requests under way.
     pub drain_ms: u64,
 }
 
@@ -71,6 +81,7 @@ impl Default for Limits {
             undisturbed_ms: 1_000,
             request_ms: 40_000,
             body_bytes: 1024 * 1024,
+            leave_ms: 1_000,
             drain_ms: 10_000,
         }
     }
@@ -166,52 +177,113 @@ where
     B::Data: Send,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    let places = slots(limits.connections, process::descriptors());
-    let (slots, spare) = (Shares::new(places, limits.connections_per_address), (places / SPARE).max(1));
-    let (guests, undisturbed) = (Arc::new(Guests::default()), Duration::from_millis(limits.undisturbed_ms));
-    let mut looked = Instant::now();
-    let open = metrics::gauge!("payfleet_http_connections", "port" => port);
-    let connections = TaskTracker::new();
-    let cut = CancellationToken::new();
+    let (leave, drain) = (Duration::from_millis(limits.leave_ms), Duration::from_millis(limits.drain_ms));
+    let mut open = Open::new(service, port, limits, stop.clone());
+    let mut left = pin!(async {
+        stop.cancelled().await;
+        if !leave.is_zero() {
+            tokio::time::sleep(leave).await;
+        }
+    });
     loop {
         let accepted = tokio::select! {
             biased;
-            () = stop.cancelled() => break,
+            () = &mut left => break,
             accepted = listener.accept() => accepted,
         };
-        let (stream, peer) = match accepted {
-            Ok(accepted) => accepted,
-            Err(error) => {
-                rest_after(&error).await;
-                continue;
-            }
-        };
-        let is_proxy = limits.proxies.iter().any(|proxy| proxy.contains(peer.ip()));
-        let slot = slots.take((!is_proxy).then(|| network::customer(peer.ip())));
-        let free = slots.free();
-        if free < spare && looked.elapsed() >= LOOK {
-            looked = Instant::now();
-            let parted = guests.part_with(spare - free, undisturbed);
-            metrics::counter!("payfleet_http_connections_evicted_total", "port" => port).increment(parted as u64);
+        match accepted {
+            Ok((stream, peer)) => open.let_in(stream, peer),
+            Err(error) => rest_after(&error).await,
         }
+    }
+    // Their clients believe that they are connected: closed now, the port would reset them.
+    for (stream, peer) in backlog(listener) {
+        open.let_in(stream, peer);
+    }
+    let Open { connections, until, .. } = open;
+    until.closed.cancel();
+    connections.close();
+    if tokio::time::timeout(drain, connections.wait()).await.is_err() {
+        tracing::warn!(port, connections = connections.len(), "requests did not finish in time: connections are cut");
+        until.cut.cancel();
+        connections.wait().await;
+    }
+}
+
+/// Closes the port, and gives those whom the system had connected to it by then.
+fn backlog(listener: TcpListener) -> Vec<(TcpStream, SocketAddr)> {
+    let Ok(listener) = listener.into_std() else { return Vec::new() };
+    // Asked directly: tokio knows of a connection only when it has looked.
+    let accepted = std::iter::from_fn(|| listener.accept().ok()).take(BACKLOG);
+    let taken = accepted.filter_map(|(stream, peer)| {
+        stream.set_nonblocking(true).ok()?;
+        Some((TcpStream::from_std(stream).ok()?, peer))
+    });
+    taken.collect()
+}
+
+/// A port that lets people in.
+struct Open<S> {
+    service: S,
+    port: &'static str,
+    limits: Limits,
+    slots: Shares<IpAddr>,
+    /// Fewer free ones, and somebody has to go.
+    spare: usize,
+    guests: Arc<Guests>,
+    looked: Instant,
+    until: Until,
+    connections: TaskTracker,
+}
+
+impl<S, B> Open<S>
+where
+    S: Service<Request<Incoming>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    fn new(service: S, port: &'static str, limits: Limits, stop: CancellationToken) -> Self {
+        let places = slots(limits.connections, process::descriptors());
+        let until = Until {
+            patience: Duration::from_millis(limits.header_ms),
+            stop,
+            closed: CancellationToken::new(),
+            leave: CancellationToken::new(),
+            cut: CancellationToken::new(),
+        };
+        Self {
+            service,
+            port,
+            slots: Shares::new(places, limits.connections_per_address),
+            spare: (places / SPARE).max(1),
+            limits,
+            guests: Arc::default(),
+            looked: Instant::now(),
+            until,
+            connections: TaskTracker::new(),
+        }
+    }
+
+    fn let_in(&mut self, stream: TcpStream, peer: SocketAddr) {
+        let port = self.port;
+        let is_proxy = self.limits.proxies.iter().any(|proxy| proxy.contains(peer.ip()));
+        let slot = self.slots.take((!is_proxy).then(|| network::customer(peer.ip())));
+        self.make_room();
         let slot = match slot {
             Ok(slot) => slot,
             Err(why) => {
                 metrics::counter!("payfleet_http_connections_refused_total", "port" => port).increment(1);
-                refuse(&stream, why);
-                continue;
+                return refuse(&stream, why);
             }
         };
         let (busy, leave) = (Arc::new(Busy::default()), CancellationToken::new());
-        let until = Until {
-            patience: Duration::from_millis(limits.header_ms),
-            stop: stop.clone(),
-            leave: leave.clone(),
-            cut: cut.clone(),
-        };
-        let connection = Connection { service: service.clone(), peer, until, busy: Arc::clone(&busy) };
-        let (open, guests) = (open.clone(), Arc::clone(&guests));
-        connections.spawn(async move {
+        let until = Until { leave: leave.clone(), ..self.until.clone() };
+        let connection = Connection { service: self.service.clone(), peer, until, busy: Arc::clone(&busy) };
+        let guests = Arc::clone(&self.guests);
+        let open = metrics::gauge!("payfleet_http_connections", "port" => port);
+        self.connections.spawn(async move {
             let _stay = guests.receive(busy, leave);
             open.increment(1);
             connection.serve(stream).await;
@@ -219,15 +291,21 @@ where
             drop(slot);
         });
     }
-    drop(listener);
-    connections.close();
-    if tokio::time::timeout(Duration::from_millis(limits.drain_ms), connections.wait()).await.is_err() {
-        tracing::warn!(port, connections = connections.len(), "requests did not finish in time: connections are cut");
-        cut.cancel();
-        connections.wait().await;
+
+    /// For those who come next.
+    fn make_room(&mut self) {
+        let free = self.slots.free();
+        if free < self.spare && self.looked.elapsed() >= LOOK {
+            self.looked = Instant::now();
+            let undisturbed = Duration::from_millis(self.limits.undisturbed_ms);
+            let parted = self.guests.part_with(self.spare - free, undisturbed);
+            metrics::counter!("payfleet_http_connections_evicted_total", "port" => self.port).increment(parted as u64);
+        }
     }
 }
 
+/// More connections than that wait in no port's backlog.
+const BACKLOG: usize = 4_096;
 /// One place of so many is kept free for those who come next.
 const SPARE: usize = 64;
 /// Between two looks for who has been idle longest.

@@ -92,12 +92,15 @@ async fn processes_started_before_their_servers_say_what_they_wait_for_and_becom
     let mut redis = Redis::start().await;
     let redis_url = redis.url();
     redis.kill();
-    let listen = ("INGRESS__LISTEN", format!("127.0.0.1:{}", site.ingress_ports[0]));
+    let own = [listen(&site, 0), ("REDIS__URL", redis_url)];
     let mut all = [
-        Beginning::start(&site, env!("CARGO_BIN_EXE_ingress"), "ingress", &[listen, ("REDIS__URL", redis_url)]),
+        Beginning::start(&site, env!("CARGO_BIN_EXE_ingress"), "ingress", &own),
         Beginning::start(&site, env!("CARGO_BIN_EXE_relay"), "relay", &[]),
         Beginning::start(&site, env!("CARGO_BIN_EXE_gateway-worker"), "gateway-worker", &[]),
     ];
+    // It stands for others' servers: it needs none of ours, and nobody who calls it waits for it.
+    let mut simulator = Beginning::start(&site, env!("CARGO_BIN_EXE_gateway-sim"), "gateway-sim", &[]);
+    simulator.says(200, &["ready"], &["without"]).await;
     for process in &mut all {
         process.says(503, &["PostgreSQL"], &[]).await;
         assert!(process.told().contains("waiting") && process.told().contains("PostgreSQL"), "{}", process.told());
@@ -135,13 +138,12 @@ async fn processes_started_before_their_servers_say_what_they_wait_for_and_becom
     for process in &mut all[1..] {
         process.says(200, &["ready"], &["without"]).await;
     }
-    for process in &mut all {
-        process.send(Signal::TERM);
-    }
-    for process in &mut all {
+    let mut everybody: Vec<&mut Beginning> = all.iter_mut().chain([&mut simulator]).collect();
+    everybody.iter().for_each(|process| process.send(Signal::TERM));
+    for process in &mut everybody {
         assert_eq!(process.ended(Duration::from_secs(20)).await, Some(0), "{}", process.told());
     }
-    drop(all);
+    drop((all, simulator));
     site.leave(Evidence::Discarded).await;
 }
 
@@ -149,10 +151,9 @@ async fn processes_started_before_their_servers_say_what_they_wait_for_and_becom
 async fn a_process_told_twice_to_end_leaves_at_once_and_says_that_it_was_not_done() {
     let site = Site::prepare("told_twice").await;
     site.command(&["migrate"]).await;
-    let listen = ("INGRESS__LISTEN", format!("127.0.0.1:{}", site.ingress_ports[0]));
     for second in [Signal::TERM, Signal::INT] {
-        let mut ingress =
-            Beginning::start(&site, env!("CARGO_BIN_EXE_ingress"), "ingress", std::slice::from_ref(&listen));
+        let own = [listen(&site, 0), ("CALLBACK__BODY_MS", "30000".to_owned())];
+        let mut ingress = Beginning::start(&site, env!("CARGO_BIN_EXE_ingress"), "ingress", &own);
         ingress.says(200, &["ready"], &[]).await;
         // A request whose body does not come is under way, and is waited for.
         let mut request = TcpStream::connect(("127.0.0.1", site.ingress_ports[0])).await.unwrap();
@@ -166,7 +167,11 @@ async fn a_process_told_twice_to_end_leaves_at_once_and_says_that_it_was_not_don
         ingress.send(Signal::TERM);
         eventually("it to say that it is stopping", LIMIT, async || ingress.told().contains("stopping").then_some(()))
             .await;
-        assert!(ingress.child.try_wait().unwrap().is_none(), "it did not wait for the request");
+        // As long as it waits it can be asked how it is.
+        is_closed(site.ingress_ports[0]).await;
+        ingress.says(503, &["stopping"], &[]).await;
+        let open = metric(ingress.port("admin").unwrap(), "payfleet_http_connections").await;
+        assert_eq!(open, Some(1.0), "it did not wait for the request");
         let begun = Instant::now();
         ingress.send(second);
         assert_eq!(ingress.ended(Duration::from_secs(2)).await, Some(EXIT_SECOND_SIGNAL), "{}", ingress.told());
@@ -175,24 +180,72 @@ async fn a_process_told_twice_to_end_leaves_at_once_and_says_that_it_was_not_don
     site.leave(Evidence::Discarded).await;
 }
 
-/// The failpoint's own way to fail: a panic where the relay has just read a row.
+fn listen(site: &Site, place: usize) -> (&'static str, String) {
+    ("INGRESS__LISTEN", format!("127.0.0.1:{}", site.ingress_ports[place]))
+}
+
+async fn is_closed(port: u16) {
+    eventually("the port to be closed", LIMIT, async || TcpStream::connect(("127.0.0.1", port)).await.err()).await;
+}
+
+/// The failpoint's own way to fail: a panic where the relay has just read a row, where the worker is about to commit an attempt, and
+/// where the ingress has just committed a payment for all who wait for it.
 #[cfg(feature = "failpoints")]
 #[tokio::test]
 async fn a_process_of_which_a_task_panics_ends_and_does_not_say_that_all_was_well() {
+    const PART: (i32, &str) = (1, "a part cannot go on");
+    const VITAL: (i32, &str) = (101, "a task has panicked on which others rely");
     let site = Site::prepare("panicking").await;
     site.command(&["migrate"]).await;
-    let mut relay =
-        Beginning::start(&site, env!("CARGO_BIN_EXE_relay"), "relay", &[("FAILPOINTS", "c5=panic".to_owned())]);
+    site.command(&["seed", "--demo"]).await;
+    let ingress_of = |place, name, own: &[_]| {
+        let own = [&[listen(&site, place)], own].concat();
+        Beginning::start(&site, env!("CARGO_BIN_EXE_ingress"), name, &own)
+    };
+    let armed = |point: &str| [("FAILPOINTS", format!("{point}=panic"))];
+    let mut ingress = ingress_of(0, "ingress", &[]);
+    ingress.says(200, &["ready"], &[]).await;
+    let [well, broken] = site.ingress_ports;
+
+    let mut relay = Beginning::start(&site, env!("CARGO_BIN_EXE_relay"), "relay", &armed("c5"));
     relay.says(200, &["ready"], &[]).await;
-    let mut books = site.postgres_settings().connect("fleet-test").await.unwrap();
-    sqlx::query("INSERT INTO outbox (slot, lane, aggregate, seq, topic, type, payload) SELECT slot, 3, gen_random_uuid(), 1, 'payments.events', 't', '{}' FROM outbox_ring")
-        .execute(&mut books)
-        .await
-        .unwrap();
-    assert_eq!(relay.ended(Duration::from_secs(20)).await, Some(1), "{}", relay.told());
-    assert!(relay.told().contains("a part cannot go on"), "{}", relay.told());
-    drop(books);
+    assert_eq!(deposit(well, "k1").await, "202");
+    ended_by(&mut relay, PART).await;
+
+    let mut next = Beginning::start(&site, env!("CARGO_BIN_EXE_relay"), "next-relay", &[]);
+    let mut worker = Beginning::start(&site, env!("CARGO_BIN_EXE_gateway-worker"), "gateway-worker", &armed("c8"));
+    ended_by(&mut worker, PART).await;
+
+    let mut falling = ingress_of(1, "falling-ingress", &armed("c2"));
+    falling.says(200, &["ready"], &[]).await;
+    // It may still have said that nobody knows whether there is a payment.
+    assert_ne!(deposit(broken, "k2").await, "202");
+    ended_by(&mut falling, VITAL).await;
+    assert_eq!(deposit(well, "k2").await, "202");
+    for process in [&mut ingress, &mut next] {
+        process.send(Signal::TERM);
+        assert_eq!(process.ended(Duration::from_secs(20)).await, Some(0), "{}", process.told());
+    }
     site.leave(Evidence::Discarded).await;
+}
+
+#[cfg(feature = "failpoints")]
+async fn ended_by(process: &mut Beginning, (code, words): (i32, &str)) {
+    assert_eq!(process.ended(LIMIT).await, Some(code), "{}", process.told());
+    assert!(process.told().contains(words), "{}", process.told());
+}
+
+/// The status of the answer; nothing: there was none.
+#[cfg(feature = "failpoints")]
+async fn deposit(port: u16, key: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
+    let body = r#"{"amount":1250,"currency":"EUR"}"#;
+    let head = "POST /v1/deposits HTTP/1.1\r\nhost: fleet\r\nconnection: close\r\nauthorization: Bearer pf_test_demo_de\r\ncontent-type: application/json";
+    let request = format!("{head}\r\nidempotency-key: {key}\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.ok();
+    answer.split(' ').nth(1).unwrap_or_default().to_owned()
 }
 
 async fn metric(port: u16, name: &str) -> Option<f64> {

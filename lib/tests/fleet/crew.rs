@@ -100,7 +100,7 @@ impl Fleet {
     async fn bring_up(&mut self, armed: &[(Place, String)]) {
         self.site.command(&["migrate"]).await;
         self.site.command(&["seed", "--demo"]).await;
-        let simulator = self.process(env!("CARGO_BIN_EXE_gateway-sim"), "gateway-sim", []);
+        let simulator = self.start_simulator();
         let starting = PLACES.map(|place| {
             let failpoints = armed.iter().find(|(armed, _)| *armed == place);
             self.start(place, failpoints.map_or("", |(_, failpoints)| failpoints))
@@ -131,6 +131,18 @@ impl Fleet {
             Role::Relay => self.process(program, &name, [armed, log, own("RELAY__NAME", name.clone())]),
             Role::Worker => self.process(program, &name, [armed, log]),
         }
+    }
+
+    pub fn start_simulator(&self) -> Process {
+        self.process(env!("CARGO_BIN_EXE_gateway-sim"), "gateway-sim", [])
+    }
+
+    pub fn take_simulator(&mut self) -> Process {
+        self.simulator.take().unwrap()
+    }
+
+    pub fn put_simulator(&mut self, simulator: Process) {
+        self.simulator = Some(simulator);
     }
 
     pub fn at(&self, place: Place) -> &Process {

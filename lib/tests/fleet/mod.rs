@@ -9,6 +9,7 @@ pub mod process;
 pub mod site;
 
 mod apart;
+mod asked;
 mod beginning;
 mod broker_away;
 #[cfg(feature = "failpoints")]

@@ -206,19 +206,63 @@ async fn a_body_that_trickles_is_given_up() {
 
 #[tokio::test]
 async fn told_to_stop_it_finishes_what_is_under_way_and_takes_nothing_new() {
-    let port = open(Limits { drain_ms: 20_000, ..Limits::default() }).await;
+    let port = open(Limits { leave_ms: 0, drain_ms: 20_000, ..Limits::default() }).await;
     let mut client = Client::connect(port.address).await;
     client.send(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     // Answered on the other connection only after the first request has been read.
     assert_eq!(Client::connect(port.address).await.request("GET", "/quick", &[], b"").await.status, 200);
     port.stop.cancel();
+    is_closed(&port).await;
+    port.go_on.notify_one();
+    assert_eq!(client.answer().await.body, b"slow");
+    client.closed().await;
+    port.tasks.wait().await;
+}
+
+async fn is_closed(port: &Port) {
     crate::harness::eventually("the port to be closed", Duration::from_secs(5), || async {
         tokio::net::TcpStream::connect(port.address).await.err()
     })
     .await;
-    port.go_on.notify_one();
-    assert_eq!(client.answer().await.body, b"slow");
-    client.closed().await;
+}
+
+#[tokio::test]
+async fn told_to_stop_it_goes_on_for_a_while_and_each_answer_is_the_last_of_its_connection() {
+    let begun = Instant::now();
+    let port = open(Limits { leave_ms: 500, drain_ms: 20_000, ..Limits::default() }).await;
+    let mut kept = Client::connect(port.address).await;
+    let answer = kept.request("GET", "/quick", &[], b"").await;
+    assert_eq!((answer.status, answer.header("connection")), (200, None));
+    let mut idle = Client::connect(port.address).await;
+    assert_eq!(idle.request("GET", "/quick", &[], b"").await.status, 200);
+    port.stop.cancel();
+    let mut newcomer = Client::connect(port.address).await;
+    for client in [&mut kept, &mut newcomer] {
+        let answer = client.request("GET", "/quick", &[], b"").await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        client.closed().await;
+    }
+    is_closed(&port).await;
+    assert!(begun.elapsed() >= Duration::from_millis(500), "it was closed at once");
+    idle.closed().await;
+    port.tasks.wait().await;
+}
+
+#[tokio::test]
+async fn whoever_was_connected_when_the_port_was_closed_is_still_served() {
+    let port = open(Limits { leave_ms: 0, drain_ms: 20_000, ..Limits::default() }).await;
+    // One thread serves and connects here: what follows until the next `await` is done before the port looks again.
+    let address = port.address;
+    let connect = || std::net::TcpStream::connect(address).unwrap();
+    port.stop.cancel();
+    let waiting: Vec<std::net::TcpStream> = (0..20).map(|_| connect()).collect();
+    for stream in waiting {
+        let mut client = Client::over(stream);
+        let answer = client.request("GET", "/quick", &[], b"").await;
+        assert_eq!((answer.status, answer.header("connection")), (200, Some("close")));
+        client.closed().await;
+    }
+    is_closed(&port).await;
     port.tasks.wait().await;
 }
 

@@ -38,7 +38,7 @@ async fn a_payment_whose_answer_is_lost_is_sent_again_under_the_same_key() {
     assert_eq!(posts.len(), 3);
     assert!(posts.iter().all(|post| post.key == posts[0].key && post.body == posts[0].body), "{posts:?}");
     let figures = &outcome.figures;
-    assert_eq!((figures.accepted, figures.lost, figures.resends), (1, 2, 2));
+    assert_eq!((figures.accepted, figures.lost, figures.not_connected, figures.resends), (1, 2, 0, 2));
     assert!(outcome.is_complete());
 }
 
@@ -49,6 +49,7 @@ async fn a_payment_that_is_put_off_is_sent_again_and_not_sooner_than_told() {
     let outcome = load(&plan(&[&server], 1)).await;
     assert!(begin.elapsed() >= Duration::from_secs(1));
     assert_eq!(outcome.figures.put_off.keys().copied().collect::<Vec<_>>(), [409, 429, 503]);
+    assert_eq!(outcome.figures.put_off_vaguely, 2, "only the 429 said when to come again");
     assert_eq!(server.posts().iter().map(|post| &post.key).collect::<HashSet<_>>().len(), 1);
 }
 
@@ -92,7 +93,14 @@ async fn when_an_ingress_is_gone_the_others_take_its_payments() {
     gone.kill();
     let outcome = load(&Plan { bases: vec![stays.base(), gone.base()], ..both }).await;
     assert_eq!(outcome.figures.accepted, 100);
-    assert!(outcome.figures.lost > 0);
+    assert!(outcome.figures.not_connected > 0, "{:?}", outcome.figures);
+}
+
+#[tokio::test]
+async fn a_connection_that_its_server_closes_after_each_answer_loses_none() {
+    let server = Server::start([Says::AcceptAndClose; 20]).await;
+    let outcome = load(&plan(&[&server], 20)).await;
+    assert_eq!((outcome.figures.accepted, outcome.figures.lost), (20, 0));
 }
 
 #[tokio::test]

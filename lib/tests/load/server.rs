@@ -21,6 +21,8 @@ use uuid::Uuid;
 #[derive(Clone, Copy, Debug)]
 pub enum Says {
     Accept,
+    /// Accepted, and the connection is not kept.
+    AcceptAndClose,
     /// Accepted after a while.
     AcceptAfter(Duration),
     /// Carried out, and the connection is cut instead of an answer.
@@ -124,6 +126,11 @@ async fn answer(seen: Arc<Mutex<Seen>>, request: Request<Incoming>) -> Result<Re
     let accepted = || reply(202, json!({ "id": format!("dep_{}", Uuid::now_v7().simple()), "status": "created" }));
     match says {
         Says::Accept => Ok(accepted()),
+        Says::AcceptAndClose => {
+            let mut last = accepted();
+            last.headers_mut().insert(http::header::CONNECTION, http::HeaderValue::from_static("close"));
+            Ok(last)
+        }
         Says::AcceptAfter(time) => {
             tokio::time::timeout(time, std::future::pending::<()>()).await.ok();
             Ok(accepted())
