@@ -14,6 +14,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use super::Settings;
 use crate::domain::event::{CALLBACKS, DEAD, EVENTS, commands_of};
 use crate::domain::lane::LANES;
+use crate::service::retry::policy;
 
 /// How long one question to the brokers may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -102,7 +103,7 @@ const BATCH_OVERHEAD: usize = 1_024;
 /// A topic just made takes a moment to be known to the broker that is asked.
 async fn check_partitions(admin: &Arc<AdminClient<DefaultClientContext>>, wanted: &[String]) -> Result<(), Error> {
     let expected = usize::from(LANES);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + policy::MADE.limit();
     loop {
         let present = partitions(admin).await?;
         let unseen = wanted.iter().find(|topic| present.get(*topic).is_none_or(|found| *found == 0));
@@ -117,7 +118,7 @@ async fn check_partitions(admin: &Arc<AdminClient<DefaultClientContext>>, wanted
             Some(topic) if tokio::time::Instant::now() > deadline => {
                 return Err(Error::Invisible { topic: topic.clone() });
             }
-            Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Some(_) => tokio::time::sleep(policy::MADE.first()).await,
         }
     }
 }

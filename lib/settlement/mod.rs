@@ -41,6 +41,7 @@ use crate::postgres::combiner::{Combiner, Layout, Refused};
 use crate::routing::Routing;
 use crate::sealing::Sealer;
 use crate::service::failpoint::{self, Window};
+use crate::service::retry::policy;
 use crate::transactions::acts;
 use crate::transactions::load::Loading;
 
@@ -50,7 +51,7 @@ pub use resolve::{ResolveError, resolve};
 pub use settings::{Policies, Settings, SettingsError};
 
 /// How often a decision that missed is made again before the news go back to where they came from.
-const TRIES: usize = 20;
+const TRIES: usize = policy::MOVED.tries();
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
