@@ -79,6 +79,13 @@ pub enum Outbox {
     Rebase(Output),
     /// List the events that Kafka refused and those held back behind them, with their reasons.
     Parked(Output),
+    /// Show one of them: its reason, and the record as a relay would send it now, with key, headers and payload.
+    ShowParked {
+        /// As `parked` names it.
+        row: i64,
+        #[command(flatten)]
+        output: Output,
+    },
     /// Have what is parked sent again, in order, once what the reasons name is put right. What is to be sent again already is left alone.
     RetryParked(RetryParked),
 }

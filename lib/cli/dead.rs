@@ -4,8 +4,6 @@
 
 use std::process::ExitCode;
 
-use base64::Engine;
-use base64::engine::general_purpose::STANDARD;
 use rdkafka::error::KafkaError;
 use serde::Serialize;
 use sqlx::postgres::PgConnection;
@@ -13,7 +11,7 @@ use uuid::Uuid;
 
 use super::arguments::{Output, Replay};
 use super::audited;
-use super::output::{self, Table, shown};
+use super::output::{self, Bytes, Table, shown};
 use super::settings::Settings;
 use crate::dead_letters::letter::{self, Letter};
 use crate::dead_letters::replay::{self, Order, Replayed};
@@ -97,41 +95,15 @@ impl List {
     }
 }
 
-/// Bytes for people where they are text, else in base64.
-#[derive(Debug, Serialize)]
-#[serde(rename_all = "snake_case")]
-enum Shown {
-    Text(String),
-    Base64(String),
-}
-
-impl Shown {
-    fn of(bytes: &[u8]) -> Self {
-        match std::str::from_utf8(bytes) {
-            Ok(text) if !text.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) => {
-                Self::Text(text.to_owned())
-            }
-            _ => Self::Base64(STANDARD.encode(bytes)),
-        }
-    }
-
-    fn line(&self) -> String {
-        match self {
-            Self::Text(text) => text.clone(),
-            Self::Base64(text) => format!("base64: {text}"),
-        }
-    }
-}
-
 /// One letter with its record.
 #[derive(Debug, Serialize)]
 pub struct Whole {
     #[serde(flatten)]
     letter: Letter,
     /// None: the record has none.
-    key: Option<Shown>,
-    headers: Vec<(String, Shown)>,
-    payload: Option<Shown>,
+    key: Option<Bytes>,
+    headers: Vec<(String, Bytes)>,
+    payload: Option<Bytes>,
 }
 
 pub async fn show(settings: &postgres::Settings, id: Uuid) -> Result<Whole, Error> {
@@ -143,11 +115,11 @@ pub async fn show(settings: &postgres::Settings, id: Uuid) -> Result<Whole, Erro
 
 impl Whole {
     fn of(letter: Letter, record: &Record) -> Self {
-        let shown = |bytes: &bytes::Bytes| Shown::of(bytes);
+        let shown = |bytes: &bytes::Bytes| Bytes::of(bytes);
         Self {
             letter,
             key: record.key.as_ref().map(shown),
-            headers: record.headers.iter().map(|(name, value)| (name.clone(), Shown::of(value))).collect(),
+            headers: record.headers.iter().map(|(name, value)| (name.clone(), Bytes::of(value))).collect(),
             payload: record.payload.as_ref().map(shown),
         }
     }
@@ -168,11 +140,11 @@ impl Whole {
         if let (Some(by), Some(because)) = (&letter.replayed_by, &letter.replayed_because) {
             println!("          by {by}: {because}");
         }
-        println!("key       {}", self.key.as_ref().map_or_else(none, Shown::line));
+        println!("key       {}", self.key.as_ref().map_or_else(none, Bytes::line));
         for (name, value) in &self.headers {
             println!("header    {name}: {}", value.line());
         }
-        println!("payload   {}", self.payload.as_ref().map_or_else(none, Shown::line));
+        println!("payload   {}", self.payload.as_ref().map_or_else(none, Bytes::line));
     }
 }
 

@@ -216,7 +216,6 @@ where
     E: Passing + std::fmt::Display,
     F: Future<Output = Result<T, E>>,
 {
-    const PAUSE: Duration = Duration::from_millis(500);
     let deadline = tokio::time::Instant::now() + Duration::from_millis(settings.wait_ms);
     let mut said = false;
     loop {
@@ -226,7 +225,7 @@ where
                     eprintln!("waiting for {store}: {error}");
                     said = true;
                 }
-                tokio::time::sleep(PAUSE).await;
+                tokio::time::sleep(policy::STORE.first()).await;
             }
             other => return other,
         }

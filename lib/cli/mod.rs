@@ -95,6 +95,9 @@ fn execute(command: Command, loaded: &Loaded<Settings>) -> Result<ExitCode, Erro
         }
         Command::Outbox(Outbox::Rebase(output)) => runtime.block_on(migrate::rebase(&settings.migrate))?.show(output),
         Command::Outbox(Outbox::Parked(output)) => runtime.block_on(parked::list(&settings.postgres))?.show(output),
+        Command::Outbox(Outbox::ShowParked { row, output }) => {
+            runtime.block_on(parked::show(&settings.postgres, row))?.show(output);
+        }
         Command::Outbox(Outbox::RetryParked(asked)) => {
             runtime.block_on(parked::retry(&settings.postgres, &asked))?.show(asked.output);
         }

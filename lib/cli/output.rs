@@ -2,6 +2,8 @@
 
 use std::io::IsTerminal;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -56,5 +58,31 @@ pub fn json<T: Serialize>(value: &T) {
     match serde_json::to_string(value) {
         Ok(text) => println!("{text}"),
         Err(error) => eprintln!("payfleet: the answer cannot be written as JSON: {error}"),
+    }
+}
+
+/// Bytes for people where they are text, else in base64.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Bytes {
+    Text(String),
+    Base64(String),
+}
+
+impl Bytes {
+    pub fn of(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) if !text.chars().any(|c| c.is_control() && !c.is_ascii_whitespace()) => {
+                Self::Text(text.to_owned())
+            }
+            _ => Self::Base64(STANDARD.encode(bytes)),
+        }
+    }
+
+    pub fn line(&self) -> String {
+        match self {
+            Self::Text(text) => text.clone(),
+            Self::Base64(text) => format!("base64: {text}"),
+        }
     }
 }

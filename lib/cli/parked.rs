@@ -1,17 +1,21 @@
-//! `payfleet outbox parked` and `payfleet outbox retry-parked`: the events that Kafka refused, for the person they wait for.
+//! `payfleet outbox parked`, `show-parked` and `retry-parked`: the events that Kafka refused, for the person they wait for.
 //!
 //! If it dies here: asking for a retry is one commit with its audit row, and may be asked again.
 
+use rdkafka::message::{Header, Headers};
 use serde::Serialize;
 use serde_json::json;
 use sqlx::Connection;
+use time::OffsetDateTime;
 
 use super::arguments::{Output, RetryParked};
 use super::audited;
-use super::output::{self, Table, shown};
+use super::output::{self, Bytes, Table, shown};
 use crate::audit::{self, Act};
 use crate::outbox::parked::{self, Parked};
+use crate::outbox::rebase;
 use crate::postgres::Settings;
+use crate::relay::Writer;
 
 /// As PostgreSQL shows it to others.
 const APPLICATION: &str = "payfleet-outbox";
@@ -20,8 +24,12 @@ const APPLICATION: &str = "payfleet-outbox";
 const PAGE: usize = 1_000;
 
 #[derive(Debug, thiserror::Error)]
-#[error("PostgreSQL cannot be used: {0}")]
-pub struct Error(#[from] sqlx::Error);
+pub enum Error {
+    #[error("PostgreSQL cannot be used: {0}")]
+    Postgres(#[from] sqlx::Error),
+    #[error("no row {0} is parked: it was sent, or never was; `payfleet outbox parked` lists those that are")]
+    NoSuchRow(i64),
+}
 
 /// Everything that is parked, in the order in which it was written.
 #[derive(Debug, Serialize)]
@@ -50,19 +58,77 @@ impl List {
         if self.0.is_empty() {
             return println!("nothing is parked");
         }
-        let mut table = Table::new(&["aggregate", "seq", "topic", "bytes", "parked at", "sent again at", "reason"]);
+        let mut table =
+            Table::new(&["row", "aggregate", "seq", "topic", "bytes", "parked at", "sent again at", "reason"]);
         for row in &self.0 {
             table.row([
+                row.id.to_string(),
                 row.aggregate.to_string(),
                 row.seq.to_string(),
                 row.topic.clone(),
                 row.bytes.to_string(),
                 shown(row.parked_at),
-                row.retry_at.map_or_else(|| "when told".to_owned(), shown),
+                sent_again(row),
                 row.reason.clone(),
             ]);
         }
         table.print();
+    }
+}
+
+/// When.
+fn sent_again(row: &Parked) -> String {
+    row.retry_at.map_or_else(|| "when told".to_owned(), shown)
+}
+
+/// One row with its event, as a relay would send it now.
+#[derive(Debug, Serialize)]
+pub struct Whole {
+    #[serde(flatten)]
+    row: Parked,
+    #[serde(with = "time::serde::rfc3339")]
+    written_at: OffsetDateTime,
+    key: Bytes,
+    headers: Vec<(String, Bytes)>,
+    payload: Bytes,
+}
+
+pub async fn show(settings: &Settings, id: i64) -> Result<Whole, Error> {
+    let mut connection = settings.connect(APPLICATION).await?;
+    let (row, event) = parked::row(&mut connection, id).await?.ok_or(Error::NoSuchRow(id))?;
+    let mut writer = Writer::new(rebase::incarnation(&mut connection).await?);
+    let headers = writer.headers(&event);
+    let header = |header: Header<'_, &[u8]>| (header.key.to_owned(), Bytes::of(header.value.unwrap_or_default()));
+    Ok(Whole {
+        row,
+        written_at: event.at,
+        key: Bytes::of(writer.key(&event)),
+        headers: headers.iter().map(header).collect(),
+        payload: Bytes::of(&event.payload),
+    })
+}
+
+impl Whole {
+    pub fn show(&self, output: Output) {
+        if output.json {
+            return output::json(self);
+        }
+        let row = &self.row;
+        println!("row         {}", row.id);
+        println!("aggregate   {}", row.aggregate);
+        println!("seq         {}", row.seq);
+        println!("topic       {}", row.topic);
+        println!("lane        {}", row.lane);
+        println!("written     {}", shown(self.written_at));
+        println!("parked      {}", shown(row.parked_at));
+        println!("sent again  {}", sent_again(row));
+        println!("reason      {}", row.reason);
+        println!("bytes       {}", row.bytes);
+        println!("key         {}", self.key.line());
+        for (name, value) in &self.headers {
+            println!("header      {name}: {}", value.line());
+        }
+        println!("payload     {}", self.payload.line());
     }
 }
 

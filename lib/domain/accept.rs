@@ -19,8 +19,14 @@ use super::transaction::Status;
 /// in every JSON reader (2⁵³).
 pub const LARGEST_AMOUNT: i64 = 999_999_999_999;
 
-/// When the fleet looks at a new payment for the first time by itself.
-const FIRST_LOOK: Duration = Duration::from_secs(15);
+/// For how long a new payment may wait until it is sent.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Sending {
+    /// When the fleet looks at it for the first time by itself.
+    pub first_look: Duration,
+    pub deposit: Duration,
+    pub withdrawal: Duration,
+}
 
 /// A payment as its owner orders it, checked and in one form whatever it was written in.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize)]
@@ -96,6 +102,7 @@ pub fn accept(
     id: Uuid,
     order: Order,
     owner: Owner<'_>,
+    sending: Sending,
     routes: &[Route],
     gateways: &[GatewayState],
     now: OffsetDateTime,
@@ -103,8 +110,8 @@ pub fn accept(
     let country = order.country.clone().unwrap_or_else(|| owner.country.to_owned());
     let gateway = first_gateway(&order, &country, routes, gateways).ok_or(NoRoute)?;
     let (submit_within, postings) = match order.kind {
-        Kind::Deposit => (Duration::from_secs(15 * 60), Vec::new()),
-        Kind::Withdrawal => (Duration::from_secs(24 * 60 * 60), posting::hold(order.money.minor)),
+        Kind::Deposit => (sending.deposit, Vec::new()),
+        Kind::Withdrawal => (sending.withdrawal, posting::hold(order.money.minor)),
     };
     let event = Emission {
         topic: event::EVENTS.into(),
@@ -131,7 +138,7 @@ pub fn accept(
         country,
         gateway,
         created_at: now,
-        due_at: now + FIRST_LOOK,
+        due_at: now + sending.first_look,
         submit_until: now + submit_within,
         postings,
         event,
@@ -201,7 +208,9 @@ mod tests {
             |priority, gateway: &str| Route { country: None, currency: None, priority, gateway: gateway.into() };
         let owner = Owner { user_id: Uuid::nil(), country: "DE" };
         let routes = [route(1, "stripe"), route(2, "bank")];
-        accept(Uuid::nil(), order, owner, &routes, &gateways, OffsetDateTime::UNIX_EPOCH)
+        let minutes = |minutes: u64| Duration::from_secs(minutes * 60);
+        let sending = Sending { first_look: minutes(1), deposit: minutes(15), withdrawal: minutes(60) };
+        accept(Uuid::nil(), order, owner, sending, &routes, &gateways, OffsetDateTime::UNIX_EPOCH)
     }
 
     #[test]
@@ -210,7 +219,7 @@ mod tests {
         assert!(deposit.postings.is_empty());
         assert_eq!((deposit.gateway.as_str(), deposit.country.as_str()), ("stripe", "DE"));
         assert_eq!(deposit.submit_until - deposit.created_at, time::Duration::minutes(15));
-        assert_eq!(deposit.due_at - deposit.created_at, time::Duration::seconds(15));
+        assert_eq!(deposit.due_at - deposit.created_at, time::Duration::minutes(1));
         assert_eq!(deposit.command.topic, "payments.commands.stripe");
     }
 
@@ -219,7 +228,7 @@ mod tests {
         let withdrawal = take(order(Kind::Withdrawal), false).unwrap();
         assert_eq!(withdrawal.postings.iter().map(Posting::delta).collect::<Vec<_>>(), [-1250, 1250]);
         assert_eq!(withdrawal.gateway, "bank");
-        assert_eq!(withdrawal.submit_until - withdrawal.created_at, time::Duration::hours(24));
+        assert_eq!(withdrawal.submit_until - withdrawal.created_at, time::Duration::hours(1));
         let command: Command = serde_json::from_slice(&withdrawal.command.payload).unwrap();
         assert_eq!((command.attempt, command.version, command.act), (1, 1, Act::Create));
     }

@@ -7,11 +7,10 @@ use serde::de::DeserializeOwned;
 
 use super::json;
 use crate::domain::outcome::Outcome;
+use crate::service::retry::policy;
 
-/// Until refused credentials are tried again: somebody must change them first.
-const CREDENTIALS_RETRY_MS: u64 = 60_000;
 /// A gateway that asks for more patience than a day is not understood.
-const RETRY_LIMIT_S: u64 = 24 * 3_600;
+const LONGEST_S: u64 = 24 * 3_600;
 
 #[derive(Clone, Debug)]
 pub(super) struct Answer {
@@ -31,9 +30,10 @@ impl Answer {
     /// not the payment's fault, so it is [`Outcome::Later`]: another route may take it, and this one once the credentials are right.
     pub(super) fn by_status(&self) -> Option<Outcome> {
         match self.status.as_u16() {
-            401 | 403 => {
-                Some(Outcome::Later { retry_after_ms: Some(CREDENTIALS_RETRY_MS), code: "credentials_refused".into() })
-            }
+            401 | 403 => Some(Outcome::Later {
+                retry_after_ms: Some(policy::CREDENTIALS.first_ms()),
+                code: "credentials_refused".into(),
+            }),
             429 => Some(Outcome::Later { retry_after_ms: self.retry_after_ms(), code: "rate_limited".into() }),
             300..=399 => Some(self.unknown("a redirect, which is not followed")),
             408 | 500.. => Some(self.unknown("the gateway failed")),
@@ -48,7 +48,7 @@ impl Answer {
     /// `Retry-After` in seconds (RFC 9110, 10.2.3); its other form, a date, depends on two clocks and is ignored.
     fn retry_after_ms(&self) -> Option<u64> {
         let seconds: u64 = self.headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok()?;
-        Some(seconds.min(RETRY_LIMIT_S) * 1_000)
+        Some(seconds.min(LONGEST_S) * 1_000)
     }
 }
 

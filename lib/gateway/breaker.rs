@@ -25,6 +25,8 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use crate::service::retry::policy;
+
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -42,7 +44,13 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { calls: 20, failures: 10, rest_ms: 1_000, longest_rest_ms: 30_000, probes: 3 }
+        Self {
+            calls: 20,
+            failures: 10,
+            rest_ms: policy::GATEWAY.first_ms(),
+            longest_rest_ms: policy::GATEWAY.longest_ms(),
+            probes: 3,
+        }
     }
 }
 

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http::StatusCode;
-use rand::Rng;
 use time::OffsetDateTime;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -18,7 +17,7 @@ use super::order;
 use super::routes::Request;
 use super::{Ingress, door, key, refusal, represent};
 use crate::accounts::Credential;
-use crate::domain::accept::{self, Acceptance, NoRoute, Order, Owner};
+use crate::domain::accept::{self, Acceptance, NoRoute, Order, Owner, Sending};
 use crate::domain::ids::{Kind, PublicId};
 use crate::postgres::combiner::Refused;
 use crate::redis::{Claim, ClaimName, Claimed, Limit, Redis};
@@ -26,14 +25,23 @@ use crate::sealing::{self, aad};
 use crate::service::failpoint::{self, Window};
 use crate::service::http::{Problem, body};
 use crate::service::planted::{self, Bug};
+use crate::service::retry::policy::{self, Patience};
 use crate::service::shares::Shares;
 use crate::service::telemetry::trace;
 use crate::transactions::accept::{Answered, Endpoint, Entry, Reply, Verdict, find};
 use crate::transactions::resource::Resource;
 
 /// How long a request waits for another of its key. Longer than a claim lasts: one whose holder has died never makes a 409.
-const WAIT_FOR_FIRST: Duration = Duration::from_millis(3_500);
+const WAIT_FOR_FIRST: Duration = policy::KEY.limit();
 const _: () = assert!(WAIT_FOR_FIRST.as_millis() > door::CLAIM_LASTS.as_millis());
+
+/// A new payment is looked at, and may be sent, as the policy has it for one that no gateway has.
+const SENDING: Sending = match policy::NOT_SENT.patience {
+    Patience::WhileItMayBeSent { deposit, withdrawal } => {
+        Sending { first_look: policy::NOT_SENT.first(), deposit, withdrawal }
+    }
+    _ => panic!("a payment may be sent for a bounded time"),
+};
 
 /// How much longer than a commit may take an answer waits for it, whatever it is that takes so long.
 const BEYOND_COMMIT: Duration = Duration::from_millis(750);
@@ -97,14 +105,12 @@ impl Held {
         }
         let _place = places.take(Some(api_key)).map_err(|_| refusal::key_busy())?;
         let begin = tokio::time::Instant::now();
-        let mut pause = Duration::from_millis(4);
+        let mut waits = policy::KEY.waits();
         while self.found == Claimed::Locked {
             if begin.elapsed() > WAIT_FOR_FIRST {
                 return Err(refusal::key_busy());
             }
-            let jittered = pause.mul_f64(rand::rng().random_range(0.5..1.5));
-            tokio::time::sleep(jittered).await;
-            pause = (pause * 2).min(Duration::from_millis(100));
+            tokio::time::sleep(waits.next_wait()).await;
             // Redis gone meanwhile: PostgreSQL tells the two apart.
             self.found = self.redis.claim(&self.claim).await.unwrap_or(Claimed::Ours);
         }
@@ -184,7 +190,7 @@ impl Ordered {
         let table = ingress.routing.snapshot();
         let owner = Owner { user_id: self.credential.user_id, country: &self.credential.country };
         let now = to_microseconds(ingress.clock.now());
-        accept::accept(Uuid::now_v7(), self.order.clone(), owner, &table.routes, &table.gateways, now)
+        accept::accept(Uuid::now_v7(), self.order.clone(), owner, SENDING, &table.routes, &table.gateways, now)
     }
 
     /// The first answer again, if it was to the same order.

@@ -4,6 +4,7 @@ use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 
 use super::consumer::{self, Concurrency, Member};
+use crate::service::retry::policy;
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -83,7 +84,8 @@ impl Settings {
         client
             .set("bootstrap.servers", &self.brokers)
             // The default waits up to 10 s after a broker was away, and is then back 6 s late.
-            .set("reconnect.backoff.max.ms", "500")
+            .set("reconnect.backoff.ms", policy::BROKER.first_ms().to_string())
+            .set("reconnect.backoff.max.ms", policy::BROKER.longest_ms().to_string())
             // Topics are declared in one place; a name misspelt elsewhere must not make one.
             .set("allow.auto.create.topics", "false")
             .set("socket.keepalive.enable", "true");

@@ -15,6 +15,7 @@ use rdkafka::metadata::MetadataTopic;
 use super::Settings;
 use crate::domain::event::{CALLBACKS, DEAD, EVENTS, commands_of};
 use crate::domain::lane::LANES;
+use crate::service::retry::policy;
 
 /// How long one question to the brokers may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -128,7 +129,7 @@ async fn check_partitions(
     wanted: &[String],
 ) -> Result<(), Error> {
     let expected = usize::from(LANES);
-    let deadline = tokio::time::Instant::now() + PATIENCE;
+    let deadline = tokio::time::Instant::now() + policy::MADE.limit();
     loop {
         let present = partitions(admin).await?;
         let shape = |topic: &String| present.get(topic).copied().filter(|found| found.partitions > 0);
@@ -148,7 +149,7 @@ async fn check_partitions(
             Some(topic) if tokio::time::Instant::now() > deadline => {
                 return Err(Error::Invisible { topic: topic.clone() });
             }
-            Some(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+            Some(_) => tokio::time::sleep(policy::MADE.first()).await,
         }
     }
 }

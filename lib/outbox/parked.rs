@@ -260,6 +260,23 @@ pub async fn list(database: impl PgExecutor<'_>, after: i64, limit: i64) -> Resu
     .await
 }
 
+/// For operators: one parked row, and the event itself. None: there is no such row.
+pub async fn row(connection: &mut PgConnection, id: i64) -> Result<Option<(Parked, Row)>, sqlx::Error> {
+    // In one reading: between two, its lane's owner may have sent it.
+    let mut reading = connection.begin().await?;
+    sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *reading).await?;
+    let parked = list(&mut *reading, id.saturating_sub(1), 1).await?.pop();
+    let event = sqlx::query_as!(
+        Row,
+        r#"SELECT id, aggregate, seq, topic, type AS "kind", traceparent, payload, at FROM parked WHERE id = $1"#,
+        id
+    );
+    let event = event.fetch_optional(&mut *reading).await?;
+    reading.commit().await?;
+    // Without the event, what was listed is the next row.
+    Ok(parked.zip(event))
+}
+
 /// For operators: has a pair sent again by the owner of its lane. Gives the number of rows concerned.
 pub async fn retry(pool: &PgPool, pair: &Pair) -> Result<u64, sqlx::Error> {
     let asked = sqlx::query!(

@@ -28,6 +28,7 @@ pub use local_limit::LocalLimit;
 pub use rate_limit::{Limit, Quota};
 
 use crate::service::health::Missing;
+use crate::service::retry::policy;
 use crate::service::secret::Secret;
 use crate::service::shutdown::vital;
 
@@ -44,7 +45,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { url: Secret::new("redis://127.0.0.1:6379"), call_ms: 50, rest_ms: 1_000 }
+        Self { url: Secret::new("redis://127.0.0.1:6379"), call_ms: 50, rest_ms: policy::REDIS.first_ms() }
     }
 }
 
@@ -113,7 +114,7 @@ impl Redis {
     pub fn watch(&self, tracker: &TaskTracker, missing: Missing, stop: CancellationToken) {
         let redis = self.clone();
         let watching = async move {
-            let mut tick = tokio::time::interval(Duration::from_secs(1));
+            let mut tick = tokio::time::interval(policy::REDIS.first());
             tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
             let mut was_up = None;
             while stop.run_until_cancelled(tick.tick()).await.is_some() {

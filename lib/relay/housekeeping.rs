@@ -16,15 +16,13 @@ use crate::outbox::history::{self, History};
 use crate::outbox::ring::{self, Rotation, Truncation};
 use crate::outbox::{checkpoint, lanes, ticks};
 use crate::postgres;
+use crate::service::retry::policy;
 
 /// Whoever holds this lane keeps house.
 const FIRST_LANE: i16 = 0;
 
 /// How often slots are looked at.
 const RING: Duration = Duration::from_secs(1);
-
-/// A slot that was in use is left alone for this long: waiting for the lock holds up writers.
-const BUSY: Duration = Duration::from_secs(30);
 
 /// A round may take so many times as long as a statement: it is a dozen of them, each of which mostly takes no time.
 const PATIENCE: u32 = 4;
@@ -132,7 +130,7 @@ impl House<'_> {
                 }
                 Truncation::Busy => {
                     metrics::counter!("payfleet_outbox_truncations_busy_total").increment(1);
-                    *busy = Some(Instant::now() + BUSY);
+                    *busy = Some(Instant::now() + policy::SLOT.first());
                 }
                 Truncation::NotPassed => {}
             }

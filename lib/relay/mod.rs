@@ -37,7 +37,7 @@ use crate::outbox::history::Foreign;
 use crate::service::retry::{Waits, policy};
 use crate::{kafka, postgres};
 
-pub use record::SOURCE;
+pub use record::{SOURCE, Writer};
 pub use settings::Settings;
 
 #[derive(Debug, thiserror::Error)]

@@ -41,6 +41,7 @@ use crate::postgres::combiner::{Combiner, Layout, Refused};
 use crate::routing::Routing;
 use crate::sealing::Sealer;
 use crate::service::failpoint::{self, Window};
+use crate::service::retry::policy;
 use crate::transactions::acts;
 use crate::transactions::load::Loading;
 
@@ -50,7 +51,7 @@ pub use resolve::{ResolveError, resolve};
 pub use settings::{Policies, Settings, SettingsError};
 
 /// How often a decision that missed is made again before the news go back to where they came from.
-const TRIES: usize = 20;
+const TRIES: usize = policy::MOVED.tries();
 
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
@@ -262,11 +263,12 @@ impl Settlement {
     async fn ask_current(&self, transaction: &Transaction, now: OffsetDateTime) -> Result<(), Error> {
         match transaction.current_attempt() {
             Some(attempt) => self.ask(transaction, attempt.id, now).await,
+            // It counts as a question without an answer: when the schedule is used up, a human decides.
             None => {
-                let wait = Some(Duration::from_secs(60));
                 tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");
-                let (id, version, asks) = (transaction.id, transaction.version, transaction.asks);
-                Ok(self.bounded(acts::look_again(&self.0.pool, id, version, wait, asks)).await?)
+                let (id, version, asks) = (transaction.id, transaction.version, transaction.asks.saturating_add(1));
+                let wait = self.decide(transaction, now, |context| context.policy.ask_in(asks))?;
+                Ok(self.bounded(acts::look_again(&self.0.pool, id, version, Some(wait), asks)).await?)
             }
         }
     }

@@ -4,26 +4,23 @@
 //! If it dies here: step and row are one commit. Who asks again is told that the payment is not in review any more, and where it stands.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::json;
 use sqlx::Connection;
 use sqlx::postgres::PgConnection;
 
-use super::{Applied, Applying, TRIES};
+use super::{Applied, Applying};
 use crate::audit::{self, Act};
 use crate::domain::change::Change;
 use crate::domain::decide::resolve::{Booked, Ruling, Unresolvable, resolve as decide};
 use crate::domain::ids::PublicId;
 use crate::ledger;
 use crate::postgres::combiner::Batch;
+use crate::service::retry::policy;
 use crate::transactions::load::load;
 
 /// The act's name in the audit.
 const ACT: &str = "payment.resolve";
-
-/// Between two tries while somebody else has the payment or its account locked.
-const PAUSE: Duration = Duration::from_millis(50);
 
 #[derive(Debug, thiserror::Error)]
 pub enum ResolveError {
@@ -39,7 +36,7 @@ pub enum ResolveError {
 
 /// The step that was taken.
 pub async fn resolve(books: &mut PgConnection, id: PublicId, ruling: &Ruling) -> Result<Change, ResolveError> {
-    for _ in 0..TRIES {
+    for _ in 0..policy::OPERATOR.tries() {
         let found = load(books, &[id.id]).await?.pop().filter(|(transaction, _)| transaction.kind == id.kind);
         let (transaction, _) = found.ok_or(ResolveError::NoSuchTransaction)?;
         // Read after the payment: entries that came since came with another version, which the step then misses.
@@ -52,7 +49,7 @@ pub async fn resolve(books: &mut PgConnection, id: PublicId, ruling: &Ruling) ->
             return Ok(Arc::unwrap_or_clone(change));
         }
         commit.rollback().await?;
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(policy::OPERATOR.first()).await;
     }
     Err(ResolveError::Contended)
 }

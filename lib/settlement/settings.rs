@@ -31,15 +31,14 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let millis = |wait: Duration| wait.as_millis() as u64;
         Self {
             connections: 2,
             margin_ms: 2_000,
             schedule: policy::UNKNOWN.listed().to_owned(),
             schedules: BTreeMap::new(),
             settle_window_ms: 60_000,
-            retry_first_ms: millis(policy::NOT_SENT.first()),
-            retry_longest_ms: millis(policy::NOT_SENT.longest()),
+            retry_first_ms: policy::NOT_SENT.first_ms(),
+            retry_longest_ms: policy::NOT_SENT.longest_ms(),
         }
     }
 }

@@ -359,3 +359,19 @@ async fn a_server_out_of_disk_or_memory_is_tried_again() {
         assert_eq!(payfleet::postgres::is_transient(&error), transient, "{code}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_lacks_the_attempt_it_is_said_to_have_goes_to_a_human_like_one_of_which_nothing_is_told() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 100).await;
+    let lacks =
+        "UPDATE transactions SET status = 'awaiting_gateway', attempt = 1, created_at = now() - interval '3 days'";
+    sqlx::query(lacks).execute(&fleet.database.owner).await.unwrap();
+    let mut looks = 0;
+    while fleet.status(id).await.0 == "awaiting_gateway" {
+        fleet.settlement.fell_due(id).await.unwrap();
+        looks += 1;
+        assert!(looks < 100, "it is looked at for ever");
+    }
+    assert_eq!((fleet.status(id).await.0.as_str(), looks), ("review", 30));
+}

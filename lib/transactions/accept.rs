@@ -18,11 +18,12 @@ use crate::postgres::combiner::{Batch, Combiner, Refused};
 use crate::sealing::Sealed;
 use crate::service::failpoint::{self, Window};
 use crate::service::planted::{self, Bug};
+use crate::service::retry::policy;
 
 /// Tries in company before a request runs in a statement of its own, where nobody's key can cross it.
-const TRIES_IN_COMPANY: usize = 2;
-/// Even alone a request can meet its own key under way elsewhere; each time the other's commit makes the next try see it.
-const TRIES: usize = 8;
+const IN_COMPANY: usize = policy::CROSSED.tries();
+/// Even alone a request can meet its own key under way elsewhere.
+const IN_ALL: usize = IN_COMPANY + policy::ALONE.tries();
 
 /// What an idempotency key belongs to, beside the user.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -110,8 +111,8 @@ impl Acceptor {
     async fn insist(&self, request: Request) -> Result<Verdict, Refused> {
         let mut turns = self.0.turns();
         let mut crossed = 0;
-        while crossed < TRIES {
-            let request = Request { alone: crossed >= TRIES_IN_COMPANY, ..request.clone() };
+        while crossed < IN_ALL {
+            let request = Request { alone: crossed >= IN_COMPANY, ..request.clone() };
             match self.0.submit(request).await? {
                 Found::Certain(verdict) => return Ok(verdict),
                 Found::Crossed => {

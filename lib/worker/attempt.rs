@@ -27,9 +27,6 @@ use crate::service::planted::{self, Bug};
 use crate::service::retry::policy;
 use crate::settlement::{Committed, Error, Settlement};
 
-/// How often a command that missed is looked at again before it goes back to its topic.
-const TRIES: usize = 10;
-
 /// A call that may be made as soon as its intent is on record.
 struct Ready<'a> {
     gateway: &'a dyn Gateway,
@@ -73,7 +70,7 @@ impl Attempts {
     /// The room of a consumer is for the intent and the call. An answer that has to wait until it can be recorded, since somebody has
     /// locked the account, keeps no other payment out.
     pub async fn handle_in(&self, room: &mut Room<'_>, command: Command) -> Result<(), Error> {
-        for _ in 0..TRIES {
+        for _ in 0..policy::MOVED.tries() {
             let begun_at = Instant::now();
             let (transaction, now) = self.settlement.load(command.transaction_id).await?;
             #[cfg(feature = "planted-bugs")]

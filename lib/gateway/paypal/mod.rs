@@ -54,13 +54,11 @@ use super::{CallbackRefusal, Deadline, Gateway, Payment, either};
 use crate::domain::destination::DestinationKind;
 use crate::domain::ids::{Kind, Operation};
 use crate::domain::outcome::{Notice, Outcome};
+use crate::service::retry::policy;
 
 pub use settings::Settings;
 
 pub const NAME: &str = "paypal";
-
-/// A refused token is replaced by the next call.
-const TOKEN_RETRY_MS: u64 = 1_000;
 
 const ORDERS: &str = "/v2/checkout/orders";
 const PAYOUTS: &str = "/v1/payments/payouts";
@@ -118,7 +116,10 @@ impl Paypal {
         let answer = self.client.call(Call { method, path, headers, body }, deadline).await?;
         if answer.status == StatusCode::UNAUTHORIZED {
             self.tokens.forget(&token);
-            return Err(Outcome::Later { retry_after_ms: Some(TOKEN_RETRY_MS), code: "token_refused".into() });
+            return Err(Outcome::Later {
+                retry_after_ms: Some(policy::TOKEN.first_ms()),
+                code: "token_refused".into(),
+            });
         }
         Ok(answer)
     }

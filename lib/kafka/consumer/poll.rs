@@ -16,8 +16,8 @@ use super::work::{Finished, Work};
 use super::{Error, Handler, Member, Record};
 
 /// How long a poll waits for a record: while work is in flight its end must be noticed soon, else only `stop` must.
-const BUSY: Duration = Duration::from_millis(5);
-const AT_REST: Duration = Duration::from_millis(50);
+const IN_HAND: Duration = Duration::from_millis(5);
+const IDLE: Duration = Duration::from_millis(50);
 
 /// How long a member that has finished its work and is to leave tries to have it committed.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
@@ -82,7 +82,7 @@ impl<H: Handler> Poll<'_, H> {
         let settings = &self.member.settings;
         let mut leave_by: Option<Instant> = None;
         let mut handed_over = false;
-        let mut wait = AT_REST;
+        let mut wait = IDLE;
         loop {
             self.fetch(wait)?;
             if signals.abandoned.is_cancelled() {
@@ -102,7 +102,7 @@ impl<H: Handler> Poll<'_, H> {
             if leave_by.as_mut().is_some_and(|by| may_leave(&assignment, by)) {
                 return Ok(());
             }
-            wait = if assignment.is_at_rest() { AT_REST } else { BUSY };
+            wait = if assignment.is_at_rest() { IDLE } else { IN_HAND };
             let keeping = Duration::from_millis(settings.drain_ms.saturating_sub(settings.hand_over_ms));
             if !handed_over && leave_by.is_some_and(|by| Instant::now() + keeping >= by) {
                 // What is still in hand here, the next owner gets too: it finds out what was done.

@@ -6,6 +6,8 @@ use rdkafka::ClientConfig;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::service::retry::policy;
+
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Settings {
@@ -84,10 +86,9 @@ impl Settings {
             .set("queued.min.messages", "1000")
             .set("queued.max.messages.kbytes", "8192")
             .set("fetch.queue.backoff.ms", "5")
-            .set("fetch.error.backoff.ms", "100")
+            .set("fetch.error.backoff.ms", policy::FETCH.first_ms().to_string())
             // A topic that is made after the consumer has started is found within seconds.
             .set("topic.metadata.refresh.interval.ms", "5000")
-            .set("reconnect.backoff.max.ms", "500")
             .set("statistics.interval.ms", "5000")
             .set("check.crcs", "true");
     }

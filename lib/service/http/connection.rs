@@ -178,6 +178,9 @@ async fn shortly_after(token: &CancellationToken) {
     tokio::task::yield_now().await;
 }
 
+/// Between two looks at what a client has sent of its first words.
+const PEEK: Duration = Duration::from_millis(5);
+
 /// None: the client left without a word.
 async fn version_of(stream: &TcpStream) -> Option<Version> {
     let mut first = [0; PREFACE.len()];
@@ -193,6 +196,6 @@ async fn version_of(stream: &TcpStream) -> Option<Version> {
             return Some(Version::Http2);
         }
         // Peeking again would return at once with the same bytes.
-        tokio::time::sleep(Duration::from_millis(5)).await;
+        tokio::time::sleep(PEEK).await;
     }
 }

@@ -41,6 +41,7 @@ use super::head::Bounded;
 use super::network::{self, Network};
 use super::render::{REQUEST_ID, Rendered};
 use crate::service::process;
+use crate::service::retry::policy;
 use crate::service::shares::{NoPlace, Shares};
 use crate::service::telemetry::trace;
 
@@ -327,7 +328,7 @@ async fn rest_after(error: &std::io::Error) {
         return;
     }
     tracing::error!(%error, "no connection can be accepted");
-    tokio::time::sleep(Duration::from_millis(50)).await;
+    tokio::time::sleep(policy::DOOR.first()).await;
 }
 
 /// No slot is left: says so if the socket takes it at once, and closes.

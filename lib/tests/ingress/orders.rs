@@ -1,6 +1,7 @@
 //! Users with money, and orders for payments as the ingress would make them of requests.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use payfleet::accounts;
 use payfleet::domain::accept::{self, Order, Owner};
@@ -57,6 +58,12 @@ pub fn order(kind: Kind, amount: i64, currency: &str) -> Order {
     }
 }
 
+const SENDING: accept::Sending = accept::Sending {
+    first_look: Duration::from_secs(15),
+    deposit: Duration::from_secs(15 * 60),
+    withdrawal: Duration::from_secs(24 * 3_600),
+};
+
 /// What the ingress hands to the combiner. Its answer is its own id, so that answers can be told apart.
 pub fn entry(user: User, kind: Kind, amount: i64, currency: &str, key: &str) -> Entry {
     let id = Uuid::now_v7();
@@ -64,7 +71,8 @@ pub fn entry(user: User, kind: Kind, amount: i64, currency: &str, key: &str) -> 
     let bank = GatewayState { name: "bank".into(), paused: false, away: false, pays_to: vec![DestinationKind::Iban] };
     let owner = Owner { user_id: user.id, country: "DE" };
     let acceptance =
-        accept::accept(id, order(kind, amount, currency), owner, &[route], &[bank], OffsetDateTime::now_utc()).unwrap();
+        accept::accept(id, order(kind, amount, currency), owner, SENDING, &[route], &[bank], OffsetDateTime::now_utc())
+            .unwrap();
     Entry {
         acceptance,
         destination: (kind == Kind::Withdrawal).then(|| Sealed { key_id: "k1".into(), bytes: vec![7; 40] }),

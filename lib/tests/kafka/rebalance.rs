@@ -134,3 +134,45 @@ async fn a_member_that_leaves_hands_its_partitions_over_at_once_and_still_finish
     eventually("all records committed", LIMIT, async || topic.is_committed_to(3).await.then_some(())).await;
     staying.stop().await.unwrap();
 }
+
+/// On a rebalance the poll thread stands for as long as records are in hand, here for longer than a poll loop may: the session lives on
+/// meanwhile, its heart beats elsewhere.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_poll_loop_stands_for_too_long_loses_its_partitions_commits_nothing_and_comes_back() {
+    let topic = Topic::new(2).await;
+    topic.fill(5).await;
+    let (gates, noting) = (Gates::default(), Noting::default());
+    let mut member = topic.member();
+    member.settings = Settings { max_poll_ms: 6_000, revoke_ms: 600_000, ..Settings::default() };
+    let stalled = Running::start(member, gates.clone());
+    eventually("all in hand", LIMIT, async || (gates.waiting().len() == 10).then_some(())).await;
+    let other = Running::start(topic.member(), noting.clone());
+    eventually("the other to have done everything", LIMIT, async || topic.is_committed_to(5).await.then_some(())).await;
+    assert_eq!(gates.waiting().len(), 10, "the first still stands where it stood");
+    assert_eq!(noting.distinct().len(), 10, "nothing was skipped");
+
+    // It has done the first of each partition, and would commit that.
+    for (partition, offset) in gates.waiting() {
+        let verdict = if offset == 0 { Ok(()) } else { Err(HandleError::retry("the rest is another's")) };
+        gates.open((partition, offset), verdict);
+    }
+    eventually("it to be back", LIMIT, async || {
+        for partition in 0..2 {
+            topic.put(partition, "late", b"{}").await;
+        }
+        assert!(topic.committed().await.values().all(|committed| *committed >= 5), "it has committed what it had lost");
+        gates.waiting().iter().any(|(_, offset)| *offset >= 5).then_some(())
+    })
+    .await;
+    let total = topic.put(0, "last", b"{}").await + 1;
+    eventually("all records committed", LIMIT, async || {
+        gates.open_all();
+        let committed = topic.committed().await;
+        (committed.get(&0) == Some(&total) && committed.get(&1) == Some(&(total - 1))).then_some(())
+    })
+    .await;
+    let handled: BTreeSet<Where> = noting.distinct().union(&gates.done()).copied().collect();
+    assert_eq!(handled.len() as i64, 2 * total - 1, "nothing was skipped");
+    stalled.stop().await.unwrap();
+    other.stop().await.unwrap();
+}

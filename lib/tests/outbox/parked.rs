@@ -75,6 +75,71 @@ async fn parked_events_are_listed_with_their_reasons_and_sent_again_when_a_perso
 }
 
 #[tokio::test]
+async fn a_parked_event_is_shown_with_its_reason_and_the_record_as_it_will_be_sent_and_stays_as_it_is() {
+    let database = Database::new().await;
+    let (head, follower) = (Uuid::now_v7(), Uuid::now_v7());
+    sqlx::query(
+        "INSERT INTO parked (id, lane, aggregate, seq, topic, type, traceparent, payload, at, reason)
+         VALUES (7, 3, $1, 2, 'payments.events', 'payfleet.test.v1', '00-4b-f0-01', $3, '2026-01-02 03:04:05Z', 'too large'),
+                (9, 3, $2, 1, 'payments.events', 'payfleet.test.v1', NULL, $4, '2026-01-02 03:04:05Z', 'behind row 7')",
+    )
+    .bind(head)
+    .bind(follower)
+    .bind(br#"{"sealed":"k1:oQ=="}"#)
+    .bind(b"\0\xff")
+    .execute(&database.app)
+    .await
+    .unwrap();
+    let before = answer(&database, &["parked", "--json"]).await;
+
+    let shown = answer(&database, &["show-parked", "7", "--json"]).await;
+    let row = &before[0];
+    assert_eq!((&shown["id"], &shown["reason"], &shown["bytes"]), (&json!(7), &json!("too large"), &row["bytes"]));
+    assert_eq!(shown["parked_at"], row["parked_at"]);
+    assert_eq!(shown["key"], json!({ "text": head }));
+    assert_eq!(shown["payload"], json!({ "text": r#"{"sealed":"k1:oQ=="}"# }), "what is sealed stays so");
+    let header = |shown: &Value, name: &str| {
+        let headers = shown["headers"].as_array().unwrap().clone();
+        headers
+            .into_iter()
+            .find(|header| header[0] == name)
+            .map(|header| header[1]["text"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(header(&shown, "ce_id"), Some(format!("{head}/2")));
+    assert_eq!(header(&shown, "ce_type").as_deref(), Some("payfleet.test.v1"));
+    assert_eq!(header(&shown, "ce_time").as_deref(), Some("2026-01-02T03:04:05Z"));
+    assert_eq!(header(&shown, "traceparent").as_deref(), Some("00-4b-f0-01"));
+
+    let shown = answer(&database, &["show-parked", "9", "--json"]).await;
+    assert_eq!((header(&shown, "traceparent"), &shown["payload"]), (None, &json!({ "base64": "AP8=" })));
+
+    let lines = done(&database, &["show-parked", "7"]).await;
+    for line in
+        ["row         7", "reason      too large", "sent again  when told", "header      ce_type: payfleet.test.v1"]
+    {
+        assert!(lines.lines().any(|found| found == line), "{line}: {lines}");
+    }
+    assert!(lines.ends_with("payload     {\"sealed\":\"k1:oQ==\"}\n"), "{lines}");
+    assert_eq!(answer(&database, &["parked", "--json"]).await, before, "looking changes nothing");
+    assert_eq!(audit(&database).await, json!([]));
+}
+
+#[tokio::test]
+async fn a_row_that_is_not_parked_is_not_shown_and_the_answer_says_where_to_look() {
+    let database = Database::new().await;
+    for row in ["8", "0", "-9223372036854775808", "9223372036854775807"] {
+        let refused = outbox(&database.url, &["show-parked", "--", row]).await;
+        let told = String::from_utf8_lossy(&refused.stderr);
+        assert_eq!((refused.status.code(), refused.stdout.as_slice()), (Some(1), b"".as_slice()), "{told}");
+        assert!(
+            told.starts_with(&format!("payfleet: no row {row} is parked")) && told.contains("outbox parked"),
+            "{told}"
+        );
+    }
+    assert_eq!(outbox(&database.url, &["show-parked", "head"]).await.status.code(), Some(64));
+}
+
+#[tokio::test]
 async fn nothing_is_sent_again_without_a_reason_and_of_one_aggregate_only_if_that_was_named() {
     let database = Database::new().await;
     let (one, other) = (Uuid::now_v7(), Uuid::now_v7());
@@ -109,8 +174,8 @@ async fn audit(database: &Database) -> Value {
 }
 
 #[tokio::test]
-async fn without_postgresql_both_fail_and_say_why() {
-    for command in [&["parked"] as &[&str], &["retry-parked", "--reason", "try it"]] {
+async fn without_postgresql_all_of_them_fail_and_say_why() {
+    for command in [&["parked"] as &[&str], &["show-parked", "7"], &["retry-parked", "--reason", "try it"]] {
         let failed = outbox("postgres://payfleet_app@127.0.0.1:1/payfleet", command).await;
         let told = String::from_utf8_lossy(&failed.stderr);
         assert_eq!(failed.status.code(), Some(1), "{told}");

@@ -1,9 +1,11 @@
 //! Guarantees about who drains a lane.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use payfleet::relay;
 use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
 
 use super::fleet::{Fleet, LIMIT};
 use crate::harness::{eventually, journal};
@@ -27,6 +29,60 @@ async fn lanes_are_spread_evenly_whoever_comes_and_goes() {
     fleet.held_as(&[("a", 16)]).await;
     a.stop().await;
     fleet.held_as(&[]).await;
+}
+
+/// Who has held each lane under which epoch.
+#[derive(Default)]
+struct Owners(BTreeMap<(i16, i64), Uuid>);
+
+impl Owners {
+    async fn look(&mut self, fleet: &Fleet) {
+        let held: Vec<(i16, i64, Uuid)> =
+            sqlx::query_as("SELECT lane, epoch, relay FROM lanes WHERE relay IS NOT NULL")
+                .fetch_all(fleet.pool())
+                .await
+                .unwrap();
+        for (lane, epoch, relay) in held {
+            let known = *self.0.entry((lane, epoch)).or_insert(relay);
+            assert_eq!(known, relay, "lane {lane} has two owners in epoch {epoch}");
+        }
+    }
+
+    /// While events flow: until the lanes are spread over all relays, and none has two more than another.
+    async fn spread(&mut self, fleet: &Fleet, relays: usize) {
+        eventually(&format!("the lanes to be spread over {relays}"), LIMIT, async || {
+            fleet.step_all(20).await;
+            self.look(fleet).await;
+            let held: Vec<i64> = fleet.holdings().await.into_iter().map(|(_, lanes)| lanes).collect();
+            let differ = held.iter().max()? - held.iter().min()?;
+            (held.len() == relays && held.iter().sum::<i64>() == 16 && differ <= 1).then_some(())
+        })
+        .await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn from_one_relay_to_eight_and_back_every_lane_has_one_owner_and_no_event_is_left_out() {
+    let (fleet, mut owners) = (Fleet::new(100).await, Owners::default());
+    let mut running = Vec::new();
+    for name in 1..=8 {
+        running.push(fleet.relay(&name.to_string()));
+        owners.spread(&fleet, running.len()).await;
+    }
+    // From the middle, by turns told to stop and killed.
+    while running.len() > 1 {
+        let leaving = running.remove(running.len() / 2);
+        if running.len() % 2 == 0 {
+            leaving.stop().await
+        } else {
+            leaving.kill().await
+        }
+        owners.spread(&fleet, running.len()).await;
+    }
+    fleet.drained().await;
+    assert_eq!(journal::overtaken(fleet.pool()).await, 0, "a checkpoint of an old epoch came after one of a newer");
+    fleet.verdict().await.assert_clean();
+    running.remove(0).stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
