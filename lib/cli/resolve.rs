@@ -21,10 +21,13 @@ const ABOUT: &str = "\
 Ends a payment that is in review, books what follows from it in the same commit, and keeps who said so and why with its history.
 
   succeeded  a deposit is credited, a withdrawal's hold is posted; one that was paid out after its hold was released is taken from
-             what the user has, and what is no longer there becomes a debt
+             what the user has, and what is no longer there becomes a debt; where its gateway told of another amount, of a second
+             success, of money taken back or that it came to nothing, say by --moved what the gateway has moved and not given back
   failed     a hold is released; refused once a success is booked; where its gateway says that it succeeded, say by --moved what the
              gateway has moved and not given back
   reversed   only after a success: it is booked the other way round, and what the user no longer has becomes a debt
+
+A word that books something while a difference stands in suspense wants --moved as well.
 
 Exit codes: 0 done, 1 PostgreSQL failed or the payment was locked all the time, 3 it cannot be resolved so, 64 not understood.";
 

@@ -229,6 +229,8 @@ mod tests {
         assert_eq!(withdrawal.postings.iter().map(Posting::delta).collect::<Vec<_>>(), [-1250, 1250]);
         assert_eq!(withdrawal.gateway, "bank");
         assert_eq!(withdrawal.submit_until - withdrawal.created_at, time::Duration::hours(1));
+        let said: serde_json::Value = serde_json::from_slice(&withdrawal.command.payload).unwrap();
+        assert!(said.get("calls").is_none(), "workers from before it refuse what they do not know");
         let command: Command = serde_json::from_slice(&withdrawal.command.payload).unwrap();
         assert_eq!((command.attempt, command.version, command.act), (1, 1, Act::Create));
     }

@@ -16,7 +16,7 @@ use super::transaction::{Attempt, OperationState, Transaction};
 pub const CONTRADICTS: &str = ":contradicts";
 /// How the cause of a step begins that was taken because of the answer to a question; `transactions/sql/load.sql` looks for it too.
 pub const ASKED: &str = "asked:";
-/// The reason of what a human has settled; `transactions/sql/load.sql` looks for it.
+/// The reason of what a human has settled.
 pub const RESOLVED: &str = "resolved";
 
 /// Who caused a step.
@@ -121,6 +121,8 @@ pub struct Change {
     pub attempt_change: Option<AttemptChange>,
     pub operation_change: Option<OperationChange>,
     pub postings: Vec<Posting>,
+    /// The gateway at which a difference is put into suspense, where that is not the payment's.
+    pub suspended_at: Option<String>,
     /// What the account's owner was assumed to owe when the postings were made up; the step misses if it is otherwise.
     pub expected_owed: Option<i64>,
     /// What the account's owner was assumed to have, where the postings take of it; the step misses if it is otherwise.
@@ -152,7 +154,7 @@ impl Change {
         let (contradicts, stays) = (self.cause.ends_with(CONTRADICTS), self.from == self.to);
         next.contradicted = contradicts || (stays && transaction.contradicted);
         next.contradicted_when_asked = contradicts && self.cause.starts_with(ASKED);
-        next.resolved = self.reason.as_ref().map_or(stays && transaction.resolved, |reason| reason.code == RESOLVED);
+        next.reason = self.reason.clone().or_else(|| transaction.reason.clone().filter(|_| stays));
         if let Some(news) = &self.attempt_change {
             news.applied_to(&mut next, self.operation_change.as_ref(), now);
         }

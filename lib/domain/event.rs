@@ -60,8 +60,11 @@ pub fn hash(payload: &[u8]) -> Vec<u8> {
 }
 
 /// What a worker is asked to do. It is dropped when attempt or gateway are no longer the transaction's, or its call was made since.
+///
+/// While a version is being rolled out, or back, programs read each other's records. A field that a reader does not know is passed over: the
+/// payment is worth more than what the field says, and the payment's own row guards it. What changes the meaning of the others needs
+/// another type.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct Command {
     pub transaction_id: Uuid,
     pub act: Act,
@@ -69,9 +72,13 @@ pub struct Command {
     pub attempt: i16,
     pub gateway: String,
     pub version: i64,
-    /// How often its call might have been made when it was given.
-    #[serde(default)]
+    /// How often its call might have been made when it was given. Not written where it was not: readers from before this field refuse it.
+    #[serde(default, skip_serializing_if = "is_none_made")]
     pub calls: i16,
+}
+
+fn is_none_made(calls: &i16) -> bool {
+    *calls == 0
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
@@ -110,9 +117,9 @@ pub struct StatusChanged {
     pub reason: Option<String>,
 }
 
-/// A gateway's message was stored; the record only points at it, the message itself stays sealed in Postgres.
+/// A gateway's message was stored; the record only points at it, the message itself stays sealed in Postgres. As of a command, what a reader
+/// does not know of it is passed over.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub struct CallbackStored {
     pub callback_id: Uuid,
     pub gateway: String,

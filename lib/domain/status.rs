@@ -210,7 +210,12 @@ impl AttemptState {
     }
 
     fn is_final(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Declined | Self::NotExecuted | Self::Expired)
+        self == Self::Succeeded || self.is_without_success()
+    }
+
+    /// Its gateway has said that nothing is paid by it.
+    pub fn is_without_success(self) -> bool {
+        matches!(self, Self::Declined | Self::NotExecuted | Self::Expired)
     }
 
     /// The payment certainly never reached the gateway's books by this attempt.

@@ -3,6 +3,7 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::change::{RESOLVED, Reason};
 use super::destination::DestinationKind;
 use super::ids::{Kind, Operation};
 use super::money::Money;
@@ -76,8 +77,8 @@ pub struct Transaction {
     pub contradicted: bool,
     /// The gateway did so when asked, and nothing has happened to the payment since.
     pub contradicted_when_asked: bool,
-    /// It stands as a human has settled it.
-    pub resolved: bool,
+    /// Why it stands so, where that is not plain.
+    pub reason: Option<Reason>,
     pub submit_until: OffsetDateTime,
     pub created_at: OffsetDateTime,
     /// When the latest step was taken.
@@ -86,6 +87,11 @@ pub struct Transaction {
 }
 
 impl Transaction {
+    /// It stands as a human has settled it.
+    pub fn is_resolved(&self) -> bool {
+        self.reason.as_ref().is_some_and(|reason| reason.code == RESOLVED)
+    }
+
     pub fn current_attempt(&self) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
     }

@@ -33,6 +33,8 @@ pub struct Booked {
     pub clearing: i64,
     /// The sides of `clearing` on which a difference was booked.
     pub suspended: Vec<Side>,
+    /// The gateway at which it was.
+    pub suspended_at: Option<String>,
 }
 
 pub async fn booked(books: &mut PgConnection, transaction: Uuid) -> Result<Booked, sqlx::Error> {
@@ -43,7 +45,8 @@ pub async fn booked(books: &mut PgConnection, transaction: Uuid) -> Result<Booke
     let on = |side, found: bool| found.then_some(side);
     let suspended =
         rows.iter().flat_map(|row| [on(Side::Debit, row.suspends_up), on(Side::Credit, row.suspends_down)]).flatten();
-    Ok(Booked { effects, clearing, suspended: suspended.collect() })
+    let suspended_at = rows.iter().find_map(|row| row.suspended_at.clone());
+    Ok(Booked { effects, clearing, suspended: suspended.collect(), suspended_at })
 }
 
 type Found = Result<Vec<Discrepancy>, sqlx::Error>;

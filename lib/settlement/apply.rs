@@ -72,6 +72,7 @@ struct Columns {
     available_to: Vec<Option<i64>>,
     operator: Vec<Option<String>>,
     operator_says: Vec<Option<String>>,
+    suspended_at: Vec<Option<String>>,
     news: News,
     operating: Operating,
     posting: Posting,
@@ -162,6 +163,7 @@ impl Columns {
         self.available_to.push(to);
         self.operator.push(change.word.as_ref().map(|word| word.operator.clone()));
         self.operator_says.push(change.word.as_ref().map(|word| word.says.clone()));
+        self.suspended_at.push(change.suspended_at.clone());
     }
 
     async fn run(&self, connection: &mut PgConnection) -> Result<Vec<Applied>, sqlx::Error> {
@@ -218,7 +220,8 @@ impl Columns {
             &self.available_from as &[Option<i64>],
             &self.available_to as &[Option<i64>],
             &self.operator as &[Option<String>],
-            &self.operator_says as &[Option<String>]
+            &self.operator_says as &[Option<String>],
+            &self.suspended_at as &[Option<String>]
         )
         .fetch_all(connection)
         .await?;

@@ -40,8 +40,9 @@ pub async fn resolve(books: &mut PgConnection, id: PublicId, ruling: &Ruling) ->
         let found = load(books, &[id.id]).await?.pop().filter(|(transaction, _)| transaction.kind == id.kind);
         let (transaction, _) = found.ok_or(ResolveError::NoSuchTransaction)?;
         // Read after the payment: entries that came since came with another version, which the step then misses.
-        let ledger::Booked { effects, clearing, suspended } = ledger::booked(books, id.id).await?;
-        let change = Arc::new(decide(&transaction, &Booked { effects, clearing, suspended }, ruling)?);
+        let ledger::Booked { effects, clearing, suspended, suspended_at } = ledger::booked(books, id.id).await?;
+        let booked = Booked { effects, clearing, suspended, suspended_at };
+        let change = Arc::new(decide(&transaction, &booked, ruling)?);
         let mut commit = books.begin().await?;
         if Applying.run(&mut commit, &[Arc::clone(&change)]).await? == [Applied::Taken] {
             put_on_record(&mut commit, id, &change, ruling).await?;

@@ -115,6 +115,55 @@ impl Policies {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::decide::news::Source;
+    use crate::domain::decide::tests::{NOW, gateway_states, payment, policy};
+    use crate::domain::decide::{Context, Decision, news};
+    use crate::domain::outcome::Outcome;
+    use crate::domain::transaction::Status;
+
+    /// PayPal forgets an order three hours after its approval. The first order of the capture was dropped, as while the breaker was open.
+    #[test]
+    fn an_approved_deposit_is_ordered_to_be_captured_by_the_first_answer_however_many_questions_had_none() {
+        let Policies { schedule, .. } = Policies::new(&Settings::default()).unwrap();
+        let policy = Policy { schedule, ..policy() };
+        let (approved, silent) = (Outcome::Approved { reference: "pi_1".into() }, Outcome::Unknown { why: "-".into() });
+        for (unanswered, refreshed) in
+            (0..9).flat_map(|unanswered| (0..9).map(move |refreshed| (unanswered, refreshed)))
+        {
+            let mut deposit = payment(Kind::Deposit, Status::RequiresAction);
+            deposit.attempts[0].created_at = NOW;
+            let mut now = NOW;
+            let mut meet = |told: &Outcome, now: time::OffsetDateTime, source: Source| {
+                let context = Context { now, policy: &policy, candidates: &["stripe"], gateways: &gateway_states() };
+                let attempt = deposit.attempts[0].id;
+                let news = news::News { attempt, source, outcome: told };
+                match news::learn(&deposit, news, context) {
+                    Decision::Step(change) => {
+                        deposit = change.applied_to(&deposit, now);
+                        (change.command.is_some(), change.due_in.unwrap())
+                    }
+                    Decision::LookAgain { due_in, asks, .. } => {
+                        deposit.asks = asks;
+                        (false, due_in.unwrap())
+                    }
+                    other => panic!("{other:?}"),
+                }
+            };
+            let (ordered, mut due_in) = meet(&approved, now, Source::Callback { id: uuid::Uuid::now_v7() });
+            assert!(ordered);
+            for _ in 0..refreshed {
+                due_in = meet(&silent, now, Source::Answer { asked_at: now }).1;
+            }
+            for _ in 0..unanswered {
+                now += due_in;
+                due_in = meet(&silent, now, Source::Answer { asked_at: now }).1;
+            }
+            now += due_in;
+            let (ordered, due_in) = meet(&approved, now, Source::Answer { asked_at: now });
+            assert!(ordered, "not after {unanswered} questions and {refreshed} refreshes without an answer");
+            assert!(due_in <= Duration::from_secs(3_600), "{due_in:?}");
+        }
+    }
 
     #[test]
     fn the_default_schedule_asks_for_a_whole_day() {

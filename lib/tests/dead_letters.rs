@@ -172,7 +172,7 @@ async fn poison_among_the_commands_is_dead_with_its_reason_and_the_others_are_ca
     fleet.stripe.then(Outcome::Succeeded { reference: "pi_1".into(), money: Money::new(500, "EUR".parse().unwrap()) });
     let good = json_of(&Fleet::first_command(id));
     let mut odd = good.clone();
-    odd["urgent"] = json!(true);
+    odd["version"] = json!("the first");
     put(&topics, id, kind::COMMAND, Some("{not json")).await;
     put(&topics, id, kind::COMMAND, None).await;
     put(&topics, id, kind::COMMAND, Some("null")).await;

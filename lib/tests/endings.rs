@@ -201,7 +201,7 @@ async fn a_success_told_of_a_payment_that_was_taken_back_moves_nothing_and_is_co
     assert_eq!((fleet.balances().await, fleet.status(id).await.0), ((0, 0, 0), "reversed".into()));
 }
 
-fn ruling(end: End, moved: Option<i64>) -> Ruling {
+pub fn ruling(end: End, moved: Option<i64>) -> Ruling {
     Ruling {
         id: Uuid::now_v7(),
         end,
@@ -211,7 +211,7 @@ fn ruling(end: End, moved: Option<i64>) -> Ruling {
     }
 }
 
-async fn ruled(fleet: &Fleet, kind: Kind, id: Uuid, ruling: &Ruling) -> Result<Change, ResolveError> {
+pub async fn ruled(fleet: &Fleet, kind: Kind, id: Uuid, ruling: &Ruling) -> Result<Change, ResolveError> {
     let mut books = fleet.database.app.acquire().await.unwrap();
     resolve(&mut books, PublicId { kind, id }, ruling).await
 }
@@ -281,18 +281,29 @@ async fn a_payout_made_after_its_hold_was_released_is_taken_from_what_the_user_h
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_humans_who_settle_one_payment_at_once_one_is_heard() {
     let fleet = Fleet::with(0).await;
-    settled(&fleet, Kind::Deposit, 1_000).await;
-    let id = sent(&fleet, Kind::Withdrawal, 1_000).await;
-    told(&fleet, id, &succeeded(999)).await;
+    settled(&fleet, Kind::Deposit, 6_000).await;
     let fleet = Arc::new(fleet);
-    let words = (0..8).map(|n| {
-        let fleet = Arc::clone(&fleet);
-        let end = if n % 2 == 0 { End::Succeeded } else { End::Failed };
-        tokio::spawn(async move { ruled(&fleet, Kind::Withdrawal, id, &ruling(end, None)).await.is_ok() })
-    });
-    let heard = join_all(words).await.into_iter().filter(|heard| *heard.as_ref().unwrap()).count();
-    assert_eq!(heard, 1);
-    assert_eq!(fleet.count("SELECT count(*) FROM audit").await, 1);
+    for round in 1..=6 {
+        let id = sent(&fleet, Kind::Withdrawal, 1_000).await;
+        told(&fleet, id, &succeeded(999)).await;
+        let words = (0..8).map(|n| {
+            let fleet = Arc::clone(&fleet);
+            // One posts the hold, the other releases it.
+            let word = if (n + round) % 2 == 0 { (End::Succeeded, Some(999)) } else { (End::Failed, Some(0)) };
+            tokio::spawn(async move { ruled(&fleet, Kind::Withdrawal, id, &ruling(word.0, word.1)).await.map(drop) })
+        });
+        let told: Vec<_> = join_all(words).await.into_iter().map(Result::unwrap).collect();
+        assert_eq!(told.iter().filter(|told| told.is_ok()).count(), 1, "{told:?}");
+        // Those who were late find the payment, or its books, as the first has left them.
+        let late = |error: &ResolveError| match error {
+            ResolveError::Unresolvable(why) => matches!(why, Unresolvable::NotInReview(_) | Unresolvable::HadSucceeded),
+            other => matches!(other, ResolveError::Contended),
+        };
+        assert!(told.iter().filter_map(|told| told.as_ref().err()).all(late), "refused before any race: {told:?}");
+        assert_eq!(fleet.count("SELECT count(*) FROM audit").await, round);
+        let ends = "SELECT count(*) FROM ledger_entries WHERE account = 'held' AND side = 'debit'";
+        assert_eq!(fleet.count(ends).await, round);
+    }
     the_books_are_right(&fleet).await;
 }
 
@@ -338,6 +349,13 @@ async fn the_command_line_tells_done_from_refused_and_from_not_understood() {
     }
     let failed = payfleet(&fleet, public, &with_word("failed")).await;
     assert_eq!(failed.status.code(), Some(3), "{failed:?}");
+    let all = payfleet(&fleet, public, &with_word("succeeded")).await;
+    let said = String::from_utf8_lossy(&all.stderr).into_owned();
+    assert_eq!(all.status.code(), Some(3), "{said}");
+    assert!(
+        ["taken_back", "The gateway took 4.00 EUR back", "--moved"].iter().all(|part| said.contains(part)),
+        "{said}"
+    );
     let done =
         payfleet(&fleet, public, &[with_word("reversed").as_slice(), &["--moved", "600", "--json"]].concat()).await;
     assert_eq!(done.status.code(), Some(0), "{done:?}");

@@ -10,7 +10,7 @@ use crate::harness::Database;
 /// The statements, and how many parameters each has.
 const STATEMENTS: [(&str, &str, usize); 5] = [
     ("accept", include_str!("../transactions/sql/accept.sql"), 38),
-    ("apply", include_str!("../settlement/sql/apply.sql"), 51),
+    ("apply", include_str!("../settlement/sql/apply.sql"), 52),
     ("load", include_str!("../transactions/sql/load.sql"), 1),
     ("load attempts", include_str!("../transactions/sql/load_attempts.sql"), 1),
     ("store", include_str!("../callbacks/sql/store.sql"), 11),

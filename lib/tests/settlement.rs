@@ -1,5 +1,6 @@
 //! Guarantees of settlement: a step is taken once, whole, and only from where it was decided.
 
+mod by_hand;
 mod debts;
 
 use std::sync::Arc;
@@ -282,11 +283,11 @@ async fn a_contradiction_is_read_as_the_rules_make_it_up_and_no_more_once_a_huma
     assert_eq!(heard(&fleet, id, answered(), &declined()).await.status, Status::Review);
     let (before, now) = fleet.settlement.load(id).await.unwrap();
     let word = Word { operator: "ada".into(), says: "seen in their console".into() };
-    let ruling = Ruling { id: Uuid::now_v7(), end: End::Succeeded, moved: None, seen: None, word };
+    let ruling = Ruling { id: Uuid::now_v7(), end: End::Succeeded, moved: Some(5), seen: None, word };
     let mut books = fleet.database.app.acquire().await.unwrap();
     let change = resolve(&mut books, PublicId { kind: Kind::Deposit, id }, &ruling).await.unwrap();
     let settled = read_as(&fleet, change.applied_to(&before, now)).await;
-    assert_eq!((said(&settled), settled.resolved), ((Status::Succeeded, false, false), true));
+    assert_eq!((said(&settled), settled.is_resolved()), ((Status::Succeeded, false, false), true));
 
     let id = fleet.accepted(Kind::Withdrawal, 5).await;
     sent(&fleet, id).await;

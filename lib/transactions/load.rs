@@ -6,6 +6,7 @@ use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::domain::change::Reason;
 use crate::domain::money::Money;
 use crate::domain::transaction::{Attempt, OperationState, Transaction};
 use crate::postgres::combiner::Batch;
@@ -50,7 +51,11 @@ pub async fn load(
                 asks: row.asks,
                 contradicted: row.contradicted,
                 contradicted_when_asked: row.contradicted_when_asked,
-                resolved: row.resolved,
+                reason: row.reason_code.map(|code| Reason {
+                    code,
+                    message: row.reason_message.unwrap_or_default(),
+                    gateway_code: row.reason_gateway_code,
+                }),
                 submit_until: row.submit_until,
                 created_at: row.created_at,
                 updated_at: row.updated_at,

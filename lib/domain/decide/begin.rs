@@ -123,6 +123,10 @@ fn no_resend(transaction: &Transaction, attempt: &Attempt, context: Context<'_>)
     if context.now >= transaction.submit_until {
         return Some("the time for sending is over");
     }
+    // What was approved was on the books: sending it again would be a second order.
+    if attempt.operation(Operation::Capture).is_some() {
+        return Some("its capture was sent");
+    }
     standing(transaction, context).is_some_and(|gateway| gateway.paused).then_some("the gateway is paused")
 }
 

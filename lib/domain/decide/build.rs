@@ -54,6 +54,7 @@ impl<'a> Step<'a> {
             attempt_change: None,
             operation_change: None,
             postings: Vec::new(),
+            suspended_at: None,
             expected_owed: None,
             expected_available: None,
             word: None,
@@ -149,6 +150,12 @@ impl<'a> Step<'a> {
     pub fn post_reversal(self) -> Self {
         let postings = posting::on_reversal(self.transaction);
         self.postings(postings)
+    }
+
+    /// A difference is put into suspense there.
+    pub fn suspended_at(mut self, gateway: Option<String>) -> Self {
+        self.change.suspended_at = gateway;
+        self
     }
 
     /// On an operator's word.

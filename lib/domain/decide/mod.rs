@@ -18,7 +18,7 @@ pub mod due;
 pub mod news;
 pub mod resolve;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::time::Duration;
 

@@ -7,18 +7,26 @@
 //! | hold, release: paid out late | recover | – | refused |
 //! | a success | – | refused | reverse |
 //!
-//! While an attempt is said to have succeeded, `failed` wants to be told how much the gateway has kept.
+//! Where what is known says otherwise, a word wants to be told how much the gateway has really moved: `failed` while an attempt is said to
+//! have succeeded; `succeeded` while the payment is in review because of another amount, a second success or money taken back, or while its
+//! attempt is said to have come to nothing; any that books something while a difference stands in `suspense`.
 //!
-//! Where a human says how much the gateway really moved, the difference from what the effects say stands in `suspense`.
-//! It may be put there once, and once be cleared: the ledger has one entry of an effect on each side of an account.
+//! The difference from what the effects say stands in `suspense`. It may be put there once, and once be cleared: the ledger has one entry of an
+//! effect on each side of an account.
+//!
+//! What is booked is booked at the gateway of the attempt that succeeded, and the payment goes on with that one. If two did, one of them is
+//! booked; what was moved beyond it, the other's gateway has.
 
 use uuid::Uuid;
 
 use super::build::Step;
-use crate::domain::change::{Actor, Change, RESOLVED, Word};
+use crate::domain::change::{Actor, Change, RESOLVED, Reason, Word};
 use crate::domain::ids::Kind;
 use crate::domain::posting::{self, Account, Effect, Posting, Side};
-use crate::domain::transaction::{AttemptState, Status, Substatus, Transaction};
+use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
+
+/// Reasons of a review that say something else than that the payment succeeded, once and as a whole.
+const DOUBTS: [&str; 3] = ["amount_differs", "second_success", "taken_back"];
 
 /// How a payment ends.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -59,6 +67,8 @@ pub struct Booked {
     pub clearing: i64,
     /// The sides of `clearing` on which differences were booked: each at most once.
     pub suspended: Vec<Side>,
+    /// The gateway at which they were.
+    pub suspended_at: Option<String>,
 }
 
 impl Booked {
@@ -71,7 +81,7 @@ impl Booked {
     }
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Debug, thiserror::Error)]
+#[derive(Clone, PartialEq, Eq, Debug, thiserror::Error)]
 pub enum Unresolvable {
     #[error("it stands at {}: only what is in review waits for a human", .0.as_str())]
     NotInReview(Status),
@@ -86,6 +96,19 @@ pub enum Unresolvable {
          back, 0 if that is nothing"
     )]
     SaidToHaveSucceeded,
+    #[error(
+        "its gateway says that it has come to nothing ({}): resolve it as failed, or say by --moved what the gateway has moved and not \
+         given back", .0.as_str()
+    )]
+    SaidToHaveFailed(AttemptState),
+    #[error(
+        "it is in review because of {reason} ({known}): say by --moved what the gateway has moved and not given back"
+    )]
+    SaidOtherwise { reason: String, known: String },
+    #[error(
+        "a difference of it stands in suspense, and would be booked once more: say by --moved what the gateway has moved and not given back"
+    )]
+    InSuspense,
     #[error("a difference of it was booked to suspense in this direction before")]
     SuspendedBefore,
     #[error("a gateway cannot have moved {0}")]
@@ -100,11 +123,16 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
         return Err(Unresolvable::MovedOn { seen, now: transaction.version });
     }
     let mut postings = effects_of(transaction, booked, ruling.end)?;
-    let is_said_to_have_succeeded = transaction.attempts.iter().any(|attempt| attempt.state == AttemptState::Succeeded);
-    if ruling.end == End::Failed && ruling.moved.is_none() && is_said_to_have_succeeded {
-        return Err(Unresolvable::SaidToHaveSucceeded);
-    }
-    postings.extend(gap(transaction, booked, &postings, ruling.moved)?);
+    let gap = match ruling.moved {
+        Some(moved) => gap(transaction, booked, &postings, moved)?,
+        None => {
+            agrees_with_what_is_known(transaction, booked, ruling.end, &postings)?;
+            Vec::new()
+        }
+    };
+    let paid_by = paid_by(transaction, booked);
+    let gap_at = gap_at(transaction, booked, paid_by, &gap);
+    postings.extend(gap);
     let to = match ruling.end {
         End::Succeeded => Status::Succeeded,
         End::Failed => Status::Failed,
@@ -112,12 +140,69 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
     };
     let cause = format!("resolve:{}", ruling.id);
     let step = Step::new(transaction, to, cause, Actor::Operator).word(ruling.word.clone()).postings(postings);
+    let step = match paid_by {
+        Some(attempt) => step.attempt_number(attempt.number).route(&attempt.gateway, attempt.round),
+        None => step,
+    };
+    let step = step.suspended_at(gap_at);
     let step = match ruling.end {
         End::Succeeded => step,
         End::Failed => step.substatus(Substatus::NotExecuted),
         End::Reversed => step.substatus(taken_back(transaction.kind)),
     };
     Ok(step.reason(RESOLVED, "Settled by an operator.", None).done())
+}
+
+/// A word that names no amount says that all or nothing was moved.
+fn agrees_with_what_is_known(
+    transaction: &Transaction,
+    booked: &Booked,
+    end: End,
+    effects: &[Posting],
+) -> Result<(), Unresolvable> {
+    let one_succeeded = transaction.attempts.iter().any(|attempt| attempt.state == AttemptState::Succeeded);
+    if end == End::Failed && one_succeeded {
+        return Err(Unresolvable::SaidToHaveSucceeded);
+    }
+    if end == End::Succeeded {
+        let doubt = transaction.reason.as_ref().filter(|reason| DOUBTS.contains(&reason.code.as_str()));
+        if let Some(Reason { code, message, .. }) = doubt.cloned() {
+            let known = message.trim_end_matches('.').to_owned();
+            return Err(Unresolvable::SaidOtherwise { reason: code, known });
+        }
+        let state = transaction.current_attempt().map(|attempt| attempt.state);
+        if let Some(state) = state.filter(|state| state.is_without_success()) {
+            return Err(Unresolvable::SaidToHaveFailed(state));
+        }
+    }
+    if !effects.is_empty() && !booked.suspended.is_empty() {
+        return Err(Unresolvable::InSuspense);
+    }
+    Ok(())
+}
+
+/// The attempt by which the money was moved: the payment's own, unless another succeeded and that one did not.
+fn paid_by<'a>(transaction: &'a Transaction, booked: &Booked) -> Option<&'a Attempt> {
+    let current = transaction.current_attempt();
+    let succeeded = |attempt: &&Attempt| attempt.state == AttemptState::Succeeded;
+    match current {
+        Some(attempt) if booked.success() || succeeded(&attempt) => current,
+        _ => transaction.attempts.iter().find(succeeded).or(current),
+    }
+}
+
+/// Where the difference stands, if not at the gateway of `paid_by`: where it was put before, or at that of another attempt that succeeded too.
+fn gap_at(transaction: &Transaction, booked: &Booked, paid_by: Option<&Attempt>, gap: &[Posting]) -> Option<String> {
+    let at_gateway: i64 = gap.iter().filter(|p| p.account == Account::Clearing).map(Posting::delta).sum();
+    let beyond = match transaction.kind {
+        Kind::Deposit => at_gateway > 0,
+        Kind::Withdrawal => at_gateway < 0,
+    };
+    let other = |attempt: &&Attempt| {
+        attempt.state == AttemptState::Succeeded && paid_by.is_none_or(|paid_by| paid_by.id != attempt.id)
+    };
+    let moved_too = transaction.attempts.iter().find(other).filter(|_| beyond);
+    booked.suspended_at.clone().or_else(|| moved_too.map(|attempt| attempt.gateway.clone()))
 }
 
 fn effects_of(transaction: &Transaction, booked: &Booked, end: End) -> Result<Vec<Posting>, Unresolvable> {
@@ -139,9 +224,8 @@ fn gap(
     transaction: &Transaction,
     booked: &Booked,
     effects: &[Posting],
-    moved: Option<i64>,
+    moved: i64,
 ) -> Result<Vec<Posting>, Unresolvable> {
-    let Some(moved) = moved else { return Ok(Vec::new()) };
     if !(0..=crate::domain::accept::LARGEST_AMOUNT).contains(&moved) {
         return Err(Unresolvable::NotAnAmount(moved));
     }

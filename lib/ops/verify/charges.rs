@@ -32,19 +32,22 @@ pub struct Payment {
     currency: String,
     booked: i64,
     taken_back: i64,
-    suspended: i64,
     /// The gateways whose accounts the ledger has it on.
     booked_at: Vec<String>,
+    /// What the ledger says that each gateway has for us by it, suspense included.
+    at_gateway: HashMap<String, i64>,
     /// A person has decided how it ends, and may have known more than the log.
     by_hand: bool,
+    /// It has come to a person because its gateway was silent, whatever was told since.
+    was_silent: bool,
     age_s: i64,
 }
 
 impl Payment {
-    /// All of the charge, and nothing else, stands in suspense.
-    fn suspends(&self, charge: &Charge) -> bool {
-        let at_gateway = if charge.kind == Kind::Deposit { charge.amount } else { -charge.amount };
-        self.currency == charge.currency && self.suspended == at_gateway
+    /// What success and a person have booked at the charge's gateway is what the charge has moved there.
+    fn has_booked(&self, charge: &Charge) -> bool {
+        let moved = if charge.kind == Kind::Deposit { charge.amount } else { -charge.amount };
+        self.currency == charge.currency && self.at_gateway.get(&charge.gateway) == Some(&moved)
     }
 }
 
@@ -128,9 +131,10 @@ impl Books {
                 currency: row.currency,
                 booked: row.booked,
                 taken_back: row.taken_back,
-                suspended: row.suspended,
                 booked_at: row.booked_at,
+                at_gateway: row.gateways.into_iter().zip(row.at_gateway).collect(),
                 by_hand: row.by_hand,
+                was_silent: row.was_silent,
                 age_s: row.age_s,
             };
             payments.insert(row.id, payment);
@@ -287,10 +291,15 @@ fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest, late
         }
         // A human decides about it.
         Some(Status::Review) => Judgement::Agrees,
-        Some(Status::Succeeded) if stands && payment.by_hand => Judgement::Agrees,
+        // What differs from the payment, a person has put into suspense.
+        Some(Status::Succeeded | Status::Failed) if stands && payment.by_hand && payment.has_booked(charge) => {
+            Judgement::Agrees
+        }
+        Some(Status::Succeeded) if stands && payment.by_hand => {
+            let there = payment.at_gateway.get(&charge.gateway).copied().unwrap_or_default();
+            Judgement::Wrong(format!("a person has settled it, and the ledger has {there} {} there", payment.currency))
+        }
         Some(Status::Reversed) if payment.by_hand => Judgement::Agrees,
-        // It has moved money of a payment that has failed: a person has put that in suspense.
-        Some(Status::Failed) if stands && payment.by_hand && payment.suspends(charge) => Judgement::Agrees,
         Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
         Some(Status::Reversed) if !stands => settled(charge, attempt, payment, payment.taken_back),
         // Taken back, or charged late: the gateway's message may still be on its way.

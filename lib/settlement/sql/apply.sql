@@ -7,11 +7,11 @@ WITH change AS (
     FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::text[],
                 $10::text[], $11::text[], $12::smallint[], $13::smallint[], $14::text[], $15::timestamptz[], $16::smallint[],
                 $17::bigint[], $18::bytea[], $19::bytea[], $20::text[], $21::bytea[], $22::bytea[], $23::uuid[], $24::bigint[],
-                $25::smallint[], $48::bigint[], $49::bigint[], $50::text[], $51::text[])
+                $25::smallint[], $48::bigint[], $49::bigint[], $50::text[], $51::text[], $52::text[])
          WITH ORDINALITY AS c (transaction_id, expected_version, cause, actor, from_status, to_status, substatus, reason_code,
                 reason_message, reason_gateway_code, gateway, attempt, round, action_url, action_expires_at, asks,
                 due_ms, event, event_hash, command_topic, command, command_hash, callback_id, expected_owed,
-                lane, available_from, available_to, operator, operator_says, n)
+                lane, available_from, available_to, operator, operator_says, suspended_at, n)
 ),
 news AS (
     SELECT *
@@ -139,7 +139,8 @@ booked AS (
     INSERT INTO ledger_entries (transaction_id, version, effect, account, account_id, gateway, currency, side, amount)
     SELECT s.transaction_id, s.version, p.effect, p.account,
            CASE WHEN p.account IN ('available', 'held', 'owed') THEN s.account_id END,
-           CASE WHEN p.account IN ('clearing', 'suspense') THEN s.gateway END,
+           CASE WHEN p.account NOT IN ('clearing', 'suspense') THEN NULL
+                WHEN p.effect = 'suspend' THEN coalesce(s.suspended_at, s.gateway) ELSE s.gateway END,
            s.currency, p.side, p.amount
     FROM step s
     JOIN posting p ON p.n = s.n

@@ -94,7 +94,8 @@ async fn a_full_house_says_so_at_once_and_still_hears_the_order_to_stop() {
 
 #[tokio::test]
 async fn whoever_idles_makes_room_for_requests_and_whoever_is_served_stays() {
-    let port = open(Limits { connections: 32, undisturbed_ms: 100, ..Limits::default() }).await;
+    // Who is let go is so to make room, not because its patience with them is at an end.
+    let port = open(Limits { connections: 32, undisturbed_ms: 100, header_ms: 120_000, ..Limits::default() }).await;
     let mut served = Client::connect(port.address).await;
     served.send(b"GET /slow HTTP/1.1\r\nhost: x\r\n\r\n").await;
     let mut longest = Client::connect(port.address).await;
@@ -107,7 +108,6 @@ async fn whoever_idles_makes_room_for_requests_and_whoever_is_served_stays() {
             client.send(begins).await;
             idle.push(client);
         }
-        // They would be let go after 10 s anyway.
         let what = format!("a request to be let in past {} idle ones", idle.len());
         crate::harness::eventually(&what, Duration::from_secs(4), async || {
             let mut client = Client::connect(port.address).await;

@@ -164,7 +164,7 @@ async fn a_failure_that_its_gateway_contradicts_may_still_become_a_success_while
 }
 
 #[tokio::test]
-async fn what_a_human_has_decided_is_not_judged_by_its_amount() {
+async fn what_a_human_has_settled_agrees_only_if_what_its_gateway_moved_is_booked_with_it() {
     let mut world = World::lawful().await;
     let mut payment = world.accepted(Kind::Deposit, 4_200).await;
     world.submitted(&mut payment).await;
@@ -173,8 +173,15 @@ async fn what_a_human_has_decided_is_not_judged_by_its_amount() {
     world.take(&mut payment, Step { to: "succeeded", entries: credit(4_200), ..Step::default() }).await;
     said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "the ledger has 4200 EUR");
     world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "a person has settled it, and the ledger has 4200 EUR");
+    for entry in [("suspend", "suspense", "debit", 100), ("suspend", "clearing", "credit", 100)] {
+        world.book(&payment, payment.version, entry).await;
+    }
     let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    // As much as the gateway moved is credited, and stands in suspense as well.
+    charge_of(&mut world, &payment)["amount"] = 4_200.into();
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "a person has settled it, and the ledger has 4100 EUR");
 }
 
 #[tokio::test]
@@ -195,7 +202,9 @@ async fn money_that_its_gateway_keeps_of_a_payment_that_a_human_has_failed_stand
     world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
     let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
-    world.sql("UPDATE ledger_entries SET amount = 4000 WHERE effect = 'suspend'").await;
+    world.sql("UPDATE ledger_entries SET gateway = 'bank' WHERE effect = 'suspend'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at failed");
+    world.sql("UPDATE ledger_entries SET gateway = 'stripe', amount = 4000 WHERE effect = 'suspend'").await;
     said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at failed");
 }
 

@@ -285,6 +285,16 @@ async fn a_gateway_that_was_away_excuses_only_the_reviews_of_those_whom_it_never
 }
 
 #[tokio::test]
+async fn what_is_told_during_review_does_not_take_away_the_excuse_of_a_gateway_that_was_away() {
+    let mut world = World::lawful().await;
+    let mut payment = under_review(&mut world, "gateway_silent").await;
+    world.charges.push(json!({ "entry": "lied", "gateway": "stripe", "kind": "down", "at": now() }));
+    world.take(&mut payment, Step { to: "review", reason: Some("taken_back"), ..Step::default() }).await;
+    let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+}
+
+#[tokio::test]
 async fn review_without_a_log_of_the_gateways_is_not_checkable() {
     let mut world = World::lawful().await;
     under_review(&mut world, "contradiction").await;

@@ -3,7 +3,7 @@ SELECT t.id, t.type AS kind, t.user_id, t.account_id, a.available, a.owed, t.amo
        t.submit_until, t.created_at, t.updated_at, clock_timestamp() AS "now!",
        coalesce(said.contradicted, false) AS "contradicted!",
        coalesce(said.contradicted_when_asked, false) AS "contradicted_when_asked!",
-       coalesce(t.reason_code = 'resolved', false) AS "resolved!"
+       t.reason_code, t.reason_message, t.reason_gateway_code
 FROM transactions t
 JOIN accounts a ON a.id = t.account_id
 -- Of the steps since the payment stands where it does, the one that led there included (domain/change.rs, Change::applied_to).

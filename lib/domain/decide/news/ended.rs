@@ -24,6 +24,11 @@ impl Learner<'_> {
         match status {
             Status::Succeeded if self.is_current() => self.confirmed(),
             Status::Failed | Status::Expired if self.is_current() && !self.was_asked() => self.ask_first(),
+            // The operator may have put the money into suspense, and may have been wrong: what is booked now is a human's again.
+            Status::Failed if self.is_current() && self.transaction.is_resolved() => {
+                let message = "The gateway executed it after an operator had settled it as failed.";
+                self.review("late_success", message, AttemptState::Succeeded)
+            }
             Status::Failed | Status::Expired if self.is_current() && self.transaction.kind == Kind::Deposit => {
                 let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
                 Decision::step(step.reason("late_success", "The gateway executed it after all.", None).done())
@@ -81,13 +86,22 @@ impl Learner<'_> {
             Status::Succeeded => {
                 self.review("contradiction", "The gateway reports failure after success.", AttemptState::Declined)
             }
+            Status::Review => self.unpaid_in_review(AttemptState::Declined),
             _ => self.confirmed(),
         }
     }
 
+    /// As a success told in review: it costs a version. What is known of the attempt is not forgotten for it.
+    fn unpaid_in_review(&self, state: AttemptState) -> Decision {
+        if self.attempt.state.is_without_success() || !self.attempt.state.yields_to(state) {
+            return self.confirmed();
+        }
+        Decision::step(self.step(Status::Review, state).done())
+    }
+
     /// A human has settled the payment, and had this of the attempt before him: told again, it is no news.
     fn was_settled_knowing(&self, state: AttemptState) -> bool {
-        self.transaction.resolved && self.attempt.state == state
+        self.transaction.is_resolved() && self.attempt.state == state
     }
 
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now, unless the question was
@@ -107,9 +121,11 @@ impl Learner<'_> {
     pub(super) fn expired(&self) -> Decision {
         if !self.is_live() {
             let contradicts = self.is_current() && self.transaction.status == Status::Succeeded;
+            let in_review = self.is_current() && self.transaction.status == Status::Review;
             return match (contradicts, self.was_asked()) {
                 (true, true) => self.contradicted(),
                 (true, false) => self.ask_first(),
+                (false, _) if in_review => self.unpaid_in_review(AttemptState::Expired),
                 (false, _) => self.confirmed(),
             };
         }

@@ -176,12 +176,16 @@ impl<'a> Learner<'a> {
     }
 
     fn ask_later(&self) -> Decision {
-        let (policy, asks) = (self.context.policy, self.transaction.asks.saturating_add(1));
-        let wait = policy.ask_in(asks);
-        let in_turn = policy.next_in(self.attempt.created_at, self.context.now);
-        let asked_for = self.retry_after().unwrap_or_default();
-        let due_in = Some(in_turn.map_or(wait, |in_turn| in_turn.min(wait)).max(asked_for));
+        let asks = self.transaction.asks.saturating_add(1);
+        let due_in = Some(self.in_turn(asks).max(self.retry_after().unwrap_or_default()));
         Decision::LookAgain { version: self.transaction.version, due_in, asks }
+    }
+
+    /// Until the next question after `asks`: however many of them were put early, it comes no later than in its turn.
+    fn in_turn(&self, asks: i16) -> Duration {
+        let (policy, attempt) = (self.context.policy, self.attempt);
+        let wait = policy.ask_in(asks);
+        policy.next_in(attempt.created_at, self.context.now).map_or(wait, |in_turn| in_turn.min(wait))
     }
 
     /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost. What says something

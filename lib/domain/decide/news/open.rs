@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Questions that follow each other within this time are too many for each to order a capture again.
+const CLOSE: Duration = Duration::from_secs(60);
+
 impl Learner<'_> {
     pub(super) fn accepted(&self) -> Decision {
         if !self.is_live() {
@@ -86,8 +89,8 @@ impl Learner<'_> {
         }
     }
 
-    /// The capture is ordered by a command in the same commit; should it get lost, or the capture fail, the next question orders it again,
-    /// however early that is put no sooner than the schedule has it.
+    /// The capture is ordered by a command in the same commit; should it get lost, or the capture fail, the next question orders it again (of
+    /// questions close to each other, ever fewer), however early that is put no sooner than the schedule has it.
     pub(super) fn approved(&self) -> Decision {
         if !self.is_live() {
             return self.on_the_books_after_the_end(AttemptState::Approved);
@@ -113,13 +116,15 @@ impl Learner<'_> {
         }
         let was_sent = self.attempt.operation(Operation::Capture).is_some();
         let asks = if ordered || was_sent { self.transaction.asks.saturating_add(1) } else { 0 };
-        // Ordered, and not made yet: most likely the order waits for a worker that is behind, and each further one would wait with it.
+        // Ordered, and not made yet: most likely the order waits for a worker that is behind, and each further one would wait with it. Or it
+        // was dropped, because calls to the gateway failed: while questions are few, each of them orders.
         let waits = ordered && !was_sent;
-        if waits && !asks.unsigned_abs().is_power_of_two() {
+        let policy = self.context.policy;
+        if waits && policy.ask_in(asks) <= CLOSE && !asks.unsigned_abs().is_power_of_two() {
             return self.ask_later();
         }
         let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks);
-        let wait = self.context.policy.ask_in(if waits { asks } else { self.captures() });
+        let wait = if waits { self.in_turn(asks) } else { policy.ask_in(self.captures()) };
         Decision::step(step.due_in(Some(wait)).done())
     }
 }

@@ -204,6 +204,7 @@ impl World {
             effects: effects.into_iter().collect(),
             clearing: self.of(Account::Clearing),
             suspended: gaps.map(|posting| posting.side).collect(),
+            suspended_at: None,
         };
         let word = Word { operator: "ada".into(), says: "seen".into() };
         let Ok(change) = resolve(&self.payment, &booked, &Ruling { id: Uuid::now_v7(), end, moved, seen: None, word })

@@ -253,6 +253,17 @@ fn nothing_is_sent_again_after_its_time_or_to_a_paused_gateway() {
     }
 }
 
+/// Its answer was lost, and an order to send the payment again, given before, is consumed once more.
+#[test]
+fn nothing_is_sent_again_whose_capture_was_sent() {
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    assert!(matches!(sent_again(&transaction, NOW, false), Begin::Call { .. }));
+    let sent = OperationState { kind: Operation::Capture, calls: 1, send_by: NOW, rejected: false };
+    transaction.attempts[0].operations.push(sent);
+    let begun = sent_again(&transaction, NOW, false);
+    assert!(matches!(begun, Begin::Instead(Decision::Nothing(_))), "{begun:?}");
+}
+
 #[test]
 fn what_a_gateway_says_is_kept_only_as_long_as_it_fits() {
     let transaction = payment(Kind::Deposit, Status::Submitting);

@@ -3,6 +3,7 @@
 mod apart;
 mod asked;
 mod books;
+mod by_hand;
 mod ended;
 mod every;
 mod named;
@@ -112,7 +113,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         asks: 0,
         contradicted: false,
         contradicted_when_asked: false,
-        resolved: false,
+        reason: None,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),
         updated_at: NOW - Duration::from_secs(1),

@@ -8,7 +8,7 @@ use crate::domain::decide::news::rung;
 use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
 use crate::domain::posting::{Account, Effect, Posting, Side};
 
-fn back(minor: i64) -> Outcome {
+pub(super) fn back(minor: i64) -> Outcome {
     Outcome::Reversed { reference: "pi_1".into(), money: euros(minor), how: Reversal::Chargeback }
 }
 
@@ -141,18 +141,28 @@ fn a_payment_taken_back_before_its_success_was_heard_of_is_a_humans_if_the_gatew
     }
 }
 
-fn ruled(
+pub(super) fn ruled(
     transaction: &Transaction,
     effects: &[Effect],
     clearing: i64,
     end: End,
     moved: Option<i64>,
 ) -> Result<Change, Unresolvable> {
-    let word = Word { operator: "ada".into(), says: "their console says so".into() };
     // What these tests have in suspense is always what the gateway had less than it should.
-    let suspended = if effects.contains(&Effect::Suspend) { vec![Side::Credit] } else { Vec::new() };
-    let booked = Booked { effects: effects.to_vec(), clearing, suspended };
-    resolve(transaction, &booked, &Ruling { id: Uuid::now_v7(), end, moved, seen: None, word })
+    let is_suspended = effects.contains(&Effect::Suspend);
+    let suspended = if is_suspended { vec![Side::Credit] } else { Vec::new() };
+    let suspended_at = is_suspended.then(|| transaction.gateway.clone());
+    ruled_at(transaction, &Booked { effects: effects.to_vec(), clearing, suspended, suspended_at }, end, moved)
+}
+
+pub(super) fn ruled_at(
+    transaction: &Transaction,
+    booked: &Booked,
+    end: End,
+    moved: Option<i64>,
+) -> Result<Change, Unresolvable> {
+    let word = Word { operator: "ada".into(), says: "their console says so".into() };
+    resolve(transaction, booked, &Ruling { id: Uuid::now_v7(), end, moved, seen: None, word })
 }
 
 /// A payment, what is booked of it, a human's word, and what that books.
@@ -167,13 +177,13 @@ fn a_humans_word_books_exactly_what_is_missing() {
     let cases: [Case<'_>; 15] = [
         (&deposit, &[], End::Succeeded, Ok(Some(Credit))),
         (&deposit, &[], End::Failed, Ok(None)),
-        (&deposit, &[], End::Reversed, Err(never)),
+        (&deposit, &[], End::Reversed, Err(never.clone())),
         (&deposit, &[Credit], End::Succeeded, Ok(None)),
-        (&deposit, &[Credit], End::Failed, Err(refused)),
+        (&deposit, &[Credit], End::Failed, Err(refused.clone())),
         (&deposit, &[Credit], End::Reversed, Ok(Some(Reverse))),
         (&withdrawal, &[Hold], End::Succeeded, Ok(Some(Post))),
         (&withdrawal, &[Hold], End::Failed, Ok(Some(Release))),
-        (&withdrawal, &[Hold], End::Reversed, Err(never)),
+        (&withdrawal, &[Hold], End::Reversed, Err(never.clone())),
         (&withdrawal, &[Hold, Post], End::Failed, Err(refused)),
         (&withdrawal, &[Hold, Post], End::Reversed, Ok(Some(Reverse))),
         (&withdrawal, &[Hold, Release], End::Succeeded, Ok(Some(Recover))),
@@ -326,7 +336,7 @@ fn what_a_human_has_settled_does_not_come_back_to_review_by_the_same_news() {
     ] {
         let reviewed = step(&told(&transaction, ANSWER, &news)).applied_to(&transaction, NOW);
         assert_eq!(reviewed.status, Status::Review);
-        let change = ruled(&reviewed, effects, 0, End::Succeeded, None).unwrap();
+        let change = ruled(&reviewed, effects, 0, End::Succeeded, Some(0)).unwrap();
         let settled = change.applied_to(&reviewed, NOW);
         for source in sources() {
             let again = told(&settled, source, &news);

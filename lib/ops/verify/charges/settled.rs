@@ -12,9 +12,6 @@ use crate::ops::verify::charge_log::ChargeLog;
 use crate::ops::verify::invariant::Invariant;
 use crate::ops::verify::report::Finding;
 
-/// The reason of a review that the question schedule has led to.
-const SILENT: &str = "gateway_silent";
-
 impl Books {
     /// `within`: a live fleet may take this long for a payment; without it, as long as it likes.
     pub fn settled(&self, log: Option<&ChargeLog>, rest: Rest, within: Option<Duration>) -> Finding {
@@ -61,8 +58,7 @@ impl Books {
         });
         let attempts = log.unanswered.iter().chain(&log.contradicted).copied().chain(charged_otherwise);
         let of_attempts = attempts.filter_map(payment_of);
-        let met_silence =
-            |payment: &Payment| payment.reason.as_deref() == Some(SILENT) && log.silent.contains(&payment.gateway);
+        let met_silence = |payment: &Payment| payment.was_silent && log.silent.contains(&payment.gateway);
         let of_gateways = self.payments.iter().filter(|(_, payment)| met_silence(payment)).map(|(id, _)| *id);
         of_attempts.chain(of_gateways).collect()
     }
