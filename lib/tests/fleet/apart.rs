@@ -19,7 +19,7 @@ const FLAPPING_MS: u64 = 2_000;
 
 /// Payments per second by each gateway.
 const RATE: f64 = 12.0;
-const ROUND: Duration = Duration::from_secs(20);
+const ROUND: Duration = Duration::from_secs(40);
 /// After the others are well again.
 const ALL_FINAL_WITHIN: Duration = Duration::from_secs(120);
 

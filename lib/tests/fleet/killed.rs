@@ -17,16 +17,18 @@ use crate::chaos;
 use crate::harness::eventually;
 
 /// Who is killed in which windows, one after the other: (window, percent of its visits that last until the kill).
-const VICTIMS: [(Place, &[(Window, u32)]); 4] = [
+const VICTIMS: [(Place, &[(Window, u32)]); 3] = [
     (
         (Role::Ingress, 0),
         &[(Window::C1, 5), (Window::C2, 5), (Window::C3, 5), (Window::C4, 5), (Window::C13, 5), (Window::C14, 5)],
     ),
-    ((Role::Relay, 0), &[(Window::C5, 10), (Window::C6, 10), (Window::C7, 10), (Window::C18, 100)]),
     ((Role::Worker, 0), &[(Window::C15, 100), (Window::C8, 10), (Window::C9, 10), (Window::C12, 10)]),
     ((Role::Worker, 1), &[(Window::C17, 100), (Window::C16, 100), (Window::C10, 10), (Window::C11, 10)]),
 ];
-const FROZEN: Place = (Role::Relay, 2);
+/// Only one of the relays keeps house, whichever that is: it is killed while it does, and then in these windows.
+const RELAYS: [Place; 3] = [(Role::Relay, 0), (Role::Relay, 1), (Role::Relay, 2)];
+const KEEPS_HOUSE: (Window, u32) = (Window::C18, 100);
+const OF_RELAY: &[(Window, u32)] = &[(Window::C5, 10), (Window::C6, 10), (Window::C7, 10)];
 
 /// A victim stands in its next window within this time, or the load does not reach it.
 const INSIDE_WITHIN: Duration = Duration::from_secs(60);
@@ -46,15 +48,18 @@ pub const SETTINGS: [(&str, &str); 13] = [
     ("GATEWAYS__STRIPE__CLOCK_SKEW_S", "2"),
     ("SIM__CUSTOMER", "approve"),
     ("SIM__CUSTOMER_AFTER_MS", "500"),
-    // Slots of the ring are left and truncated within the run.
-    ("RELAY__ROTATE_MS", "5000"),
+    // Slots of the ring are left and truncated again and again within the run, now by one relay and now by another.
+    ("RELAY__ROTATE_MS", "1000"),
 ];
+
+/// Its callback comes before the answer: what C15 needs.
+const CALLBACK_FIRST: u16 = 911;
 
 /// Payments with something to them: declined, approved by the customer, answered late, wrongly or never.
 fn mix() -> Mix {
     Mix {
         withdrawals: 0.3,
-        endings: (901..=912).map(|ending| (ending, 0.04)).collect(),
+        endings: (901..=912).map(|ending| (ending, if ending == CALLBACK_FIRST { 0.16 } else { 0.04 })).collect(),
         gateways: ["stripe", "paypal", "bank"].map(str::to_owned).into(),
         ..Mix::default()
     }
@@ -62,7 +67,9 @@ fn mix() -> Mix {
 
 #[tokio::test]
 async fn processes_killed_in_every_window_and_a_frozen_relay_lose_double_and_forget_nothing() {
-    let armed = VICTIMS.map(|(place, windows)| (place, Windows::wide(windows[0].0, windows[0].1)));
+    let armed = |place, (window, percent)| (place, Windows::wide(window, percent));
+    let victims = VICTIMS.iter().map(|(place, windows)| armed(*place, windows[0]));
+    let armed: Vec<_> = victims.chain(RELAYS.map(|place| armed(place, KEEPS_HOUSE))).collect();
     with_fleet("killed", &SETTINGS, &armed, async |fleet: &mut Fleet| {
         let payments = chosen("PAYFLEET_TEST_PAYMENTS", 400);
         let mut plan = fleet.load();
@@ -70,17 +77,16 @@ async fn processes_killed_in_every_window_and_a_frozen_relay_lose_double_and_for
         plan.pace = Pace::PerSecond((payments as f64 / 40.0).clamp(12.0, 40.0));
         plan.settle_within = Some(Duration::from_secs(300));
         let victims = VICTIMS.map(|(place, _)| fleet.take(place));
-        let frozen = fleet.take(FROZEN);
+        let relays = RELAYS.map(|place| (place, fleet.take(place)));
 
         let everyone: &Fleet = fleet;
         let killing = VICTIMS.iter().zip(victims).map(|((place, windows), victim)| async move {
             (*place, kill_in_each(everyone, *place, victim, windows).await)
         });
         let stop = CancellationToken::new();
-        let (outcome, replaced, frozen) =
-            tokio::join!(load::run(&plan, &|_| {}, &stop), join_all(killing), freeze_past_lease(everyone, frozen));
-        replaced.into_iter().for_each(|(place, process)| fleet.put(place, process));
-        fleet.put(FROZEN, frozen);
+        let (outcome, replaced, relays) =
+            tokio::join!(load::run(&plan, &|_| {}, &stop), join_all(killing), break_relays(everyone, relays));
+        replaced.into_iter().chain(relays).for_each(|(place, process)| fleet.put(place, process));
 
         let outcome = outcome.unwrap();
         eprintln!("{}", outcome.table());
@@ -112,10 +118,10 @@ async fn kill_in_each(fleet: &Fleet, place: Place, victim: Process, windows: &[(
     let log = Windows { log: fleet.site.windows() };
     let mut process = victim;
     for (n, (window, _)) in windows.iter().enumerate() {
-        if *window == Window::C17 {
-            poison(&fleet.site).await;
-        }
-        let stay = log.until_inside(*window, &process, INSIDE_WITHIN).await;
+        let stay = tokio::select! {
+            stay = log.until_inside(*window, &process, INSIDE_WITHIN) => stay,
+            () = poison(&fleet.site), if *window == Window::C17 => unreachable!("it ends with the kill"),
+        };
         let name = process.name.clone();
         process.kill().await;
         assert!(!log.has_left(*window, stay), "{name} was killed outside of {}", window.name());
@@ -126,12 +132,46 @@ async fn kill_in_each(fleet: &Fleet, place: Place, victim: Process, windows: &[(
     process
 }
 
-/// Puts records on a topic that nobody can read.
+/// Kills the relay that keeps house while it does, and then in each of its other windows; freezes another meanwhile.
+async fn break_relays(fleet: &Fleet, relays: [(Place, Process); 3]) -> [(Place, Process); 3] {
+    let log = Windows { log: fleet.site.windows() };
+    let (window, _) = KEEPS_HOUSE;
+    let keeps_house = async || {
+        let inside = |(n, (_, relay)): (usize, &(Place, Process))| Some((n, log.stay_of(window, relay)?));
+        relays.iter().enumerate().find_map(inside)
+    };
+    let (n, stay) = eventually("a relay to stand in c18", INSIDE_WITHIN, keeps_house).await;
+    let mut relays = relays;
+    relays.rotate_left(n);
+    let [(place, keeper), second, third] = relays;
+    let name = keeper.name.clone();
+    keeper.kill().await;
+    assert!(!log.has_left(window, stay), "{name} was killed outside of {}", window.name());
+    eprintln!("{name} was killed in {}", window.name());
+    let (next, percent) = OF_RELAY[0];
+    let keeper = fleet.start(place, &Windows::wide(next, percent)).ready().await;
+    // Else whoever keeps house next would stand there, too.
+    let second = replace(fleet, second).await;
+    let third = replace(fleet, third).await;
+    let (keeper, frozen) =
+        tokio::join!(kill_in_each(fleet, place, keeper, OF_RELAY), freeze_past_lease(fleet, second.1));
+    [(place, keeper), (second.0, frozen), third]
+}
+
+/// Ends whoever holds the place, and puts one there that stands nowhere.
+async fn replace(fleet: &Fleet, (place, process): (Place, Process)) -> (Place, Process) {
+    let status = process.stop().await;
+    assert!(status.success(), "{place:?}: {status}");
+    (place, fleet.start(place, "").ready().await)
+}
+
+/// Puts records on a topic that nobody can read, again and again: the victim has but some of its partitions, and not all hold records yet.
 async fn poison(site: &Site) {
-    eventually("there to be records to copy", INSIDE_WITHIN, async || {
-        (chaos::poison::spread(&site.kafka.brokers()).await.is_ok_and(|spread| spread > 0)).then_some(())
-    })
-    .await;
+    let mut turns = tokio::time::interval(Duration::from_secs(1));
+    loop {
+        turns.tick().await;
+        chaos::poison::spread(&site.kafka.brokers()).await.ok();
+    }
 }
 
 /// Stops a relay that holds lanes until others have taken all of them, lets it go on, and waits until it is a useful member again.

@@ -30,10 +30,15 @@ impl Windows {
         format!("{}=delay(1s,{percent}%)", window.name())
     }
 
+    /// The process's last stay in the window, if it was ever there.
+    pub fn stay_of(&self, window: Window, process: &Process) -> Option<Stay> {
+        self.stays(window, "in").into_iter().rfind(|stay| stay.pid == process.pid)
+    }
+
     /// Waits until the process stands in the window.
     pub async fn until_inside(&self, window: Window, process: &Process, limit: Duration) -> Stay {
         let what = format!("{} ({}) to stand in {}", process.name, process.pid, window.name());
-        let inside = || async { self.stays(window, "in").into_iter().find(|stay| stay.pid == process.pid) };
+        let inside = || async { self.stay_of(window, process) };
         eventually(&what, limit, inside).await
     }
 

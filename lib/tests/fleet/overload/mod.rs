@@ -88,6 +88,12 @@ const CALLBACK: &str = include_str!("../../../gateway/bank/fixtures/callback_pai
 #[ignore = "a campaign that wants the machine for itself: make overload"]
 async fn ten_times_too_much_is_refused_at_once_and_costs_neither_accepted_payments_nor_callbacks_nor_reads() {
     raise_descriptors();
+    let wanted = IDLE as u64 + RESERVED;
+    assert!(
+        descriptors() >= wanted,
+        "{} file descriptors are too few: `ulimit -n {wanted}` allows enough",
+        descriptors()
+    );
     let site = Site::prepare_with("overload", &SLOW_DISK).await;
     let done = AssertUnwindSafe(async {
         let stand = Stand::of(&site).await;
@@ -139,12 +145,11 @@ impl Stand {
         // The first requests fill caches and open connections.
         self.carried(Duration::from_secs(1)).await;
         let (sustainable, location) = self.carried(Duration::from_secs(4)).await;
-        let idle = IDLE.min(usize::try_from(descriptors().saturating_sub(RESERVED)).unwrap_or(IDLE));
-        eprintln!("sustainable: {sustainable:.0} payments a second; {idle} idle connections of {IDLE} wanted");
+        eprintln!("sustainable: {sustainable:.0} payments a second");
         let calm_kb = resident_kb(self.ingress.pid).unwrap();
 
-        let crowd = Crowd::gather(self.address, idle, EXEMPT.key);
-        let almost_all = idle - idle / 50;
+        let crowd = Crowd::gather(self.address, IDLE, EXEMPT.key);
+        let almost_all = IDLE - IDLE / 50;
         let gathered = async || (crowd.idle() >= almost_all).then_some(());
         eventually("the idle ones to be there", Duration::from_secs(30), gathered).await;
         let stop = CancellationToken::new();
@@ -162,7 +167,7 @@ impl Stand {
         eprintln!("recovered to {recovered:.0} a second within {recovered_after:?}");
         course.is_as_promised(sustainable);
         shaken_off(&crowd);
-        remembers_little(&memory, &course, calm_kb, idle + crowd::SLOW * 3);
+        remembers_little(&memory, &course, calm_kb, IDLE + crowd::SLOW * 3);
         self.nothing_accepted_is_missing(site).await;
     }
 
