@@ -9,6 +9,7 @@ use super::event::Emission;
 use super::ids::Operation;
 use super::outcome::Outcome;
 use super::posting::Posting;
+use super::reason::Reason;
 use super::status::{AttemptState, Status, Substatus};
 use super::transaction::{Attempt, OperationState, Transaction};
 
@@ -16,8 +17,6 @@ use super::transaction::{Attempt, OperationState, Transaction};
 pub const CONTRADICTS: &str = ":contradicts";
 /// How the cause of a step begins that was taken because of the answer to a question; `transactions/sql/load.sql` looks for it too.
 pub const ASKED: &str = "asked:";
-/// The reason of what a human has settled.
-pub const RESOLVED: &str = "resolved";
 
 /// Who caused a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -56,13 +55,6 @@ pub enum Available {
 pub struct Word {
     pub operator: String,
     pub says: String,
-}
-
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
-pub struct Reason {
-    pub code: String,
-    pub message: String,
-    pub gateway_code: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]

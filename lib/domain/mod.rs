@@ -13,6 +13,7 @@ pub mod lane;
 pub mod money;
 pub mod outcome;
 pub mod posting;
+pub mod reason;
 pub mod route;
 pub mod status;
 pub mod transaction;

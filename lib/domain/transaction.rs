@@ -3,10 +3,10 @@
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use super::change::{RESOLVED, Reason};
 use super::destination::DestinationKind;
 use super::ids::{Kind, Operation};
 use super::money::Money;
+use super::reason::{RESOLVED, Reason};
 pub use super::status::{AttemptState, Status, Substatus, UnknownWord};
 
 /// An act on an attempt that may move money, and how often its bytes may have left.

@@ -251,6 +251,23 @@ async fn a_question_leaves_the_reason_why_a_payment_failed() {
     assert!(!fleet.settlement.load(id).await.unwrap().0.contradicted, "it stands as was said");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_decline_that_a_callback_tells_fails_no_payment_before_its_gateway_says_so_when_asked() {
+    let fleet = Fleet::with(100).await;
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for (told, end) in [(succeeded(5), "succeeded"), (declined(), "failed")] {
+            let id = fleet.accepted(kind, 5).await;
+            let attempt = sent(&fleet, id).await;
+            let callback = Source::Callback { id: Uuid::now_v7() };
+            fleet.settlement.learn(id, attempt, callback, &declined(), None).await.unwrap();
+            assert_eq!(fleet.status(id).await.0, "awaiting_gateway", "{kind:?}");
+            fleet.settlement.learn(id, attempt, answered(), &told, None).await.unwrap();
+            assert_eq!(fleet.status(id).await.0, end, "{kind:?}");
+        }
+    }
+    assert_eq!(fleet.balances().await, (100, 0, 0));
+}
+
 /// The payment as it is read, which is how the rules have made it up.
 async fn read_as(fleet: &Fleet, mut made_up: Transaction) -> Transaction {
     let (read, _) = fleet.settlement.load(made_up.id).await.unwrap();

@@ -6,8 +6,8 @@ use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
-use crate::domain::change::Reason;
 use crate::domain::money::Money;
+use crate::domain::reason::Reason;
 use crate::domain::transaction::{Attempt, OperationState, Transaction};
 use crate::postgres::combiner::Batch;
 

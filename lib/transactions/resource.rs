@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::due;
 use crate::domain::accept::Acceptance;
-use crate::domain::change::{NextAction, Reason};
+use crate::domain::change::NextAction;
 use crate::domain::destination::{Destination, DestinationKind};
 use crate::domain::ids::{Kind, PublicId};
+use crate::domain::reason::Reason;
 use crate::domain::transaction::{Status, Substatus};
 
 /// Everything an answer shows, and nothing that it must not.

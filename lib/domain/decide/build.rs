@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
-use crate::domain::change::{
-    Actor, AttemptChange, Available, CONTRADICTS, Change, NextAction, OperationChange, Reason, Word,
-};
+use crate::domain::change::{Actor, AttemptChange, Available, CONTRADICTS, Change, NextAction, OperationChange, Word};
 use crate::domain::event::{self, Act, Command, Emission, StatusChanged};
 use crate::domain::posting::{self, Posting};
+use crate::domain::reason::Reason;
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
 
 /// Characters of a gateway's own id at most: no gateway's is longer, and the index of references has its limit.

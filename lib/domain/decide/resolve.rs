@@ -20,9 +20,10 @@
 use uuid::Uuid;
 
 use super::build::Step;
-use crate::domain::change::{Actor, Change, RESOLVED, Reason, Word};
+use crate::domain::change::{Actor, Change, Word};
 use crate::domain::ids::Kind;
 use crate::domain::posting::{self, Account, Effect, Posting, Side};
+use crate::domain::reason::{RESOLVED, Reason};
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
 
 /// Reasons of a review that say something else than that the payment succeeded, once and as a whole.

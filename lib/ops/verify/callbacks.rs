@@ -1,10 +1,13 @@
-//! I15: whatever a callback changed, a verified one did, and the gateways say that they sent it.
+//! I15: whatever a callback changed, a verified one did, and the gateways say that they sent it; what they were thanked for is kept.
+
+use std::collections::HashSet;
 
 use futures_util::TryStreamExt;
 use sqlx::postgres::PgConnection;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::Rest;
 use super::charge_log::ChargeLog;
 use super::invariant::Invariant;
 use super::report::{Finding, Violation};
@@ -50,8 +53,17 @@ impl Callbacks {
         self.finding
     }
 
-    /// Each stored callback is an event that its gateway meant to send.
-    pub fn judge(mut self, log: &ChargeLog) -> Finding {
+    /// Each stored callback is an event that its gateway meant to send, and each that was thanked for is stored: while the fleet is at work
+    /// one may be stored after the books were read.
+    pub fn judge(mut self, log: &ChargeLog, rest: Rest) -> Finding {
+        if rest == Rest::AtRest {
+            let event = |stored: &Stored| (stored.gateway.clone(), stored.event_id.clone());
+            let stored: HashSet<(String, String)> = self.stored.iter().map(event).collect();
+            self.finding.checked += log.thanked_for.len() as u64;
+            for (gateway, event_id) in log.thanked_for.difference(&stored) {
+                self.finding.violation(|| format!("{gateway} was thanked for event {event_id}, which is not stored"));
+            }
+        }
         let mut older = 0_u64;
         for Stored { id, gateway, event_id, attempt, received_at } in self.stored {
             let is_event = log.events.contains(&(gateway.clone(), event_id.clone()));

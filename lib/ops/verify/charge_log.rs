@@ -60,6 +60,7 @@ enum Line {
     Callback {
         gateway: String,
         event_id: String,
+        state: String,
     },
     /// The gateway said something that is not so, or nothing at all. Who does not say of which payment, means all of them.
     Lied {
@@ -110,6 +111,8 @@ pub struct ChargeLog {
     pub told: HashSet<Uuid>,
     /// Events that gateways meant to tell of, as (gateway, event id).
     pub events: HashSet<(String, String)>,
+    /// Those for which somebody thanked with 2xx.
+    pub thanked_for: HashSet<(String, String)>,
     /// Attempts of which a gateway told another amount, another currency or another end than its books have.
     pub contradicted: HashSet<Uuid>,
     /// Attempts of which a gateway sent validly signed callbacks that no event on its books explains.
@@ -187,7 +190,13 @@ impl ChargeLog {
                 };
                 self.charges[*charge].fate = fate;
             }
-            Line::Callback { gateway, event_id } => drop(self.events.insert((gateway, event_id))),
+            Line::Callback { gateway, event_id, state } => {
+                let event = (gateway, event_id);
+                if state == "delivered" {
+                    self.thanked_for.insert(event.clone());
+                }
+                self.events.insert(event);
+            }
             Line::Lied { gateway, key, attempt_id, kind } => {
                 let by_key = || Some(Operation::of_key(key.as_deref()?)?.0);
                 self.lied(gateway, attempt_id.or_else(by_key), &kind);

@@ -102,7 +102,7 @@ impl Invariant {
             Self::I11 => "nothing is on a topic that no step emitted",
             Self::I12 => "one step per cause",
             Self::I13 => "every consumed command left a step or a dead letter",
-            Self::I15 => "no callback but a verified one changed anything",
+            Self::I15 => "no callback but a verified one changed anything, none thanked for is lost",
             Self::I16 => "only legal steps, versions without gaps",
             Self::I17 => "one payment per key, its answer as stored; by a load's log, each replay",
             Self::I18 => "the application cannot rewrite ledger, steps and audit",

@@ -245,7 +245,8 @@ async fn judge_charges(
             return Ok(unjudged(&[I5, I25], &reason).into_iter().chain(settled).chain(authentic).collect());
         }
     };
-    let mut findings: Vec<Finding> = callbacks.map(|callbacks| callbacks.judge(&log)).into_iter().collect();
+    let mut findings: Vec<Finding> =
+        callbacks.map(|callbacks| callbacks.judge(&log, inputs.rest)).into_iter().collect();
     let Some(books) = books else { return Ok(findings) };
     let unexplained: Vec<Uuid> = books.unexplained(&log);
     let later = if unexplained.is_empty() {

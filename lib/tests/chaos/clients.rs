@@ -57,6 +57,8 @@ pub struct Heard {
     pub hung_up: u64,
     pub repeated: u64,
     pub undecided: u64,
+    /// Who was given the payment of another order of theirs.
+    pub fooled: u64,
 }
 
 pub struct Clients {
@@ -69,6 +71,7 @@ pub struct Clients {
     hung_up: AtomicU64,
     repeated: AtomicU64,
     undecided: AtomicU64,
+    fooled: AtomicU64,
 }
 
 impl Clients {
@@ -83,6 +86,7 @@ impl Clients {
             hung_up: AtomicU64::default(),
             repeated: AtomicU64::default(),
             undecided: AtomicU64::default(),
+            fooled: AtomicU64::default(),
         })
     }
 
@@ -93,6 +97,7 @@ impl Clients {
             hung_up: read(&self.hung_up),
             repeated: read(&self.repeated),
             undecided: read(&self.undecided),
+            fooled: read(&self.fooled),
         }
     }
 
@@ -156,6 +161,20 @@ impl Clients {
         // It is known by now, and asked for once more.
         self.ask(&order, turn + 1).await;
         self.repeated.fetch_add(1, Ordering::Relaxed);
+        if habit == Habit::Repeats {
+            self.order_more(&order, turn).await;
+        }
+    }
+
+    /// Orders something else under the same key, of which the payment must know nothing.
+    async fn order_more(&self, order: &Order, base: usize) {
+        let url = format!("{}{}", self.bases[base % self.bases.len()], order.path);
+        let mut body: serde_json::Value = serde_json::from_str(&order.body).unwrap();
+        body["amount"] = json!(body["amount"].as_i64().unwrap() + 1_000);
+        let asked = self.http.post(url).bearer_auth(order.credential).header("idempotency-key", &order.key);
+        if asked.json(&body).send().await.is_ok_and(|answer| answer.status().is_success()) {
+            self.fooled.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Sends so much of the request, and closes the connection.

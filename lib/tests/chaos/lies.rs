@@ -8,6 +8,8 @@ use rand::rngs::StdRng;
 use rand::seq::IndexedRandom;
 use serde_json::{Value, json};
 
+use super::schedule::Bag;
+
 const GATEWAYS: [&str; 3] = ["stripe", "paypal", "bank"];
 
 /// Chances that each request, answer or callback has.
@@ -54,10 +56,11 @@ pub struct Of {
 pub struct Lies(BTreeMap<&'static str, Of>);
 
 impl Lies {
-    pub fn draw(dice: &mut StdRng) -> Self {
+    /// Of each gateway every chance comes before any comes again.
+    pub fn draw(bags: &mut BTreeMap<&'static str, Bag<&'static str>>, dice: &mut StdRng) -> Self {
         let gateways = dice.random_range(1..=GATEWAYS.len());
         let chosen: Vec<&str> = GATEWAYS.choose_multiple(dice, gateways).copied().collect();
-        Self(chosen.into_iter().map(|gateway| (gateway, Of::draw(dice))).collect())
+        Self(chosen.into_iter().map(|gateway| (gateway, Of::draw(bags.entry(gateway).or_default(), dice))).collect())
     }
 
     /// As the simulator takes it: all of all gateways. What it is not told stays as it was.
@@ -85,7 +88,7 @@ impl Lies {
 }
 
 impl Of {
-    fn draw(dice: &mut StdRng) -> Self {
+    fn draw(chances: &mut Bag<&'static str>, dice: &mut StdRng) -> Self {
         let state = match dice.random_range(0..10) {
             0 => State::Down,
             1 => State::Frozen,
@@ -93,7 +96,7 @@ impl Of {
             _ => State::Up,
         };
         let kinds = dice.random_range(2..=6);
-        let chosen: Vec<&str> = CHANCES.choose_multiple(dice, kinds).copied().collect();
+        let chosen: Vec<&str> = (0..kinds).map(|_| chances.next(&CHANCES, dice)).collect();
         Self { state, per_mille: chosen.into_iter().map(|chance| (chance, dice.random_range(20..200))).collect() }
     }
 }
@@ -116,9 +119,9 @@ mod tests {
 
     #[test]
     fn what_is_told_names_every_gateway_and_only_known_chances_between_0_and_1() {
-        let mut dice = StdRng::seed_from_u64(1);
+        let (mut bags, mut dice) = (BTreeMap::new(), StdRng::seed_from_u64(1));
         for _ in 0..100 {
-            let told = Lies::draw(&mut dice).json();
+            let told = Lies::draw(&mut bags, &mut dice).json();
             for gateway in GATEWAYS {
                 for (name, value) in told[gateway].as_object().unwrap() {
                     match name.as_str() {

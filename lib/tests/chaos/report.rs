@@ -63,6 +63,9 @@ impl Run {
         if undecided > 0 {
             failures.push(format!("{undecided} clients were never told what became of their request"));
         }
+        if self.heard.fooled > 0 {
+            failures.push(format!("{} clients were given the payment of another order", self.heard.fooled));
+        }
         failures.extend(self.shortfalls());
         failures
     }

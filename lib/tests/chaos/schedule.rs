@@ -264,8 +264,9 @@ impl Draw {
     }
 
     fn lies(&mut self) {
+        let mut chances = BTreeMap::new();
         for at_ms in self.times(per_ten_minutes::LIES) {
-            let lies = Lies::draw(&mut self.dice);
+            let lies = Lies::draw(&mut chances, &mut self.dice);
             let ms = self.dice.random_range(4_000..12_000);
             self.add(at_ms, Hand::Gateways, Fault::Lie { lies, ms });
         }
@@ -273,7 +274,7 @@ impl Draw {
 }
 
 /// Gives out what it is filled with in any order, and is filled again only when it is empty: nothing waits long for its turn.
-struct Bag<T>(Vec<T>);
+pub struct Bag<T>(Vec<T>);
 
 impl<T> Default for Bag<T> {
     fn default() -> Self {
@@ -282,7 +283,7 @@ impl<T> Default for Bag<T> {
 }
 
 impl<T: Copy> Bag<T> {
-    fn next(&mut self, filling: &[T], dice: &mut StdRng) -> T {
+    pub fn next(&mut self, filling: &[T], dice: &mut StdRng) -> T {
         if self.0.is_empty() {
             self.0.extend_from_slice(filling);
             self.0.shuffle(dice);

@@ -42,7 +42,7 @@ struct Outage {
 
 #[tokio::test]
 async fn while_the_broker_is_gone_every_payment_is_accepted_and_afterwards_every_event_arrives_in_order() {
-    let away = Duration::from_secs(chosen("PAYFLEET_TEST_OUTAGE_S", 30));
+    let away = Duration::from_secs(chosen("PAYFLEET_TEST_OUTAGE_S", 20));
     // How long "no such payment" has to be true until a call that was lost in the rush is made again; a minute usually.
     let short = [("SETTLEMENT__SETTLE_WINDOW_MS", "5000")];
     let settings = if away < LONG { &short[..] } else { &[] };

@@ -18,7 +18,7 @@ async fn judged_again_and_again_a_fleet_at_work_is_never_called_wrong() {
     with_fleet("judged", &SETTINGS, &[], async |fleet: &mut Fleet| {
         let mut plan = fleet.load();
         plan.mix = Mix { endings: ENDINGS.map(|ending| (ending, 0.05)).into(), ..Mix::default() };
-        (plan.pace, plan.until) = (Pace::PerSecond(20.0), Until::Payments(400));
+        (plan.pace, plan.until) = (Pace::PerSecond(20.0), Until::Payments(300));
         plan.settle_within = Some(Duration::from_secs(180));
         let sightings = Sightings {
             final_within: Some(Duration::from_secs(300)),

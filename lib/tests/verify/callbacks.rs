@@ -76,6 +76,21 @@ async fn a_stored_callback_that_its_gateway_never_sent_is_found() {
 }
 
 #[tokio::test]
+async fn a_callback_that_was_thanked_for_and_is_not_stored_is_found() {
+    let mut world = World::lawful().await;
+    world.callback().await;
+    let mut delivered = world.charges.last().unwrap().clone();
+    delivered["state"] = json!("delivered");
+    world.charges.push(delivered.clone());
+    assert_eq!(world.judge_only(Invariant::I15, Rest::AtRest).await.verdict(), Verdict::Held);
+    delivered["event_id"] = json!("evt_lost");
+    world.charges.push(delivered);
+    let finding = world.judge_only(Invariant::I15, Rest::AtRest).await;
+    assert_eq!(finding.examples, ["stripe was thanked for event evt_lost, which is not stored"]);
+    assert_eq!(world.judge_only(Invariant::I15, Rest::Live).await.verdict(), Verdict::Held);
+}
+
+#[tokio::test]
 async fn callbacks_of_before_the_charge_log_are_not_checkable() {
     let mut world = World::empty().await;
     world.callback().await;

@@ -70,7 +70,8 @@ impl Learner<'_> {
         }
         let by_callback = matches!(self.news.source, Source::Callback { .. });
         if self.is_live() {
-            if by_callback && self.transaction.kind == Kind::Withdrawal {
+            // It would be final. The one callback that says so may be wrong, and the one that says otherwise may never come.
+            if by_callback {
                 return self.ask_first();
             }
             let step = self.step(Status::Failed, AttemptState::Declined).substatus(Substatus::Declined);

@@ -2,10 +2,10 @@
 
 use super::resolved::{back, ruled, ruled_at};
 use super::*;
-use crate::domain::change::{RESOLVED, Reason};
 use crate::domain::decide::news::rung;
 use crate::domain::decide::resolve::{Booked, End, Unresolvable};
 use crate::domain::posting::{Account, Effect, Side};
+use crate::domain::reason::{RESOLVED, Reason};
 
 /// Two attempts, the first at stripe, the second at bank; the payment goes on with the second.
 fn tried_twice(kind: Kind, status: Status) -> Transaction {
