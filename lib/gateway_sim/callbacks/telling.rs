@@ -44,7 +44,8 @@ impl House {
             }
         }
         if let Some((_, event_type)) = opposite(payment, state) {
-            if payment.meets(Lie::CallbackContradicting) {
+            // Of whom no callback comes, none comes that is wrong either.
+            if payment.meets(Lie::CallbackContradicting) && !payment.meets(Lie::CallbackMissing) {
                 telling.queue(self.callback(books, payment, event_type, "/contradicting", at));
                 lies.push(Lie::CallbackContradicting);
             }

@@ -347,3 +347,12 @@ async fn a_duplicate_callback_comes_five_times_and_an_early_one_before_the_answe
     assert_eq!(lied, [Lie::CallbackDuplicate, Lie::CallbackFirst]);
     sim.end().await;
 }
+
+#[tokio::test]
+async fn of_whom_no_callback_comes_none_comes_that_is_wrong_either() {
+    let sim = Running::start().await;
+    sim.lies(&everywhere(&json!({ "callback_missing": 1.0, "callback_contradicting": 1.0 }))).await;
+    sim.pay(Way::StripeIn, Uuid::now_v7(), 1_250).await;
+    assert!(!sim.log().iter().any(|entry| matches!(entry, Entry::Callback(_))), "{:?}", sim.log());
+    sim.end().await;
+}
