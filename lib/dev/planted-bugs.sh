@@ -37,6 +37,7 @@ bugs=("$@")
 [ ${#bugs[@]} != 0 ] || for bug in "${known[@]}"; do
     [ -n "$by_chaos" ] && [ -z "${in_chaos[$bug]}" ] || bugs+=("$bug")
 done
+[ ${#bugs[@]} != 0 ] || { echo "planted-bugs.sh: no bug has an \`in_chaos\` in lib/service/planted.rs: name those to try" >&2; exit 64; }
 for bug in "${bugs[@]}"; do
     [ -n "${catchers[$bug]:-}" ] || { printf 'there is no bug %s; there are:\n' "$bug" >&2; printf '%s\n' "${known[@]}" >&2; exit 64; }
     # Whoever tries one that chaos need not find wants to see what it finds.
