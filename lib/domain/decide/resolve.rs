@@ -19,7 +19,7 @@
 
 use uuid::Uuid;
 
-use super::build::Step;
+use super::build::{Step, attempt_now};
 use crate::domain::change::{Actor, Change, Word};
 use crate::domain::ids::Kind;
 use crate::domain::posting::{self, Account, Effect, Posting, Side};
@@ -132,7 +132,8 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
         }
     };
     let paid_by = paid_by(transaction, booked);
-    let gap_at = gap_at(transaction, booked, paid_by, &gap);
+    let books_success = booked.success() || postings.iter().any(|posting| posting.account == Account::Clearing);
+    let gap_at = gap_at(transaction, booked, paid_by.filter(|_| books_success), &gap);
     postings.extend(gap);
     let to = match ruling.end {
         End::Succeeded => Status::Succeeded,
@@ -146,6 +147,12 @@ pub fn resolve(transaction: &Transaction, booked: &Booked, ruling: &Ruling) -> R
         None => step,
     };
     let step = step.suspended_at(gap_at);
+    // That nothing was moved, says that what was told of a success was not so: told again, it is news.
+    let untrue = paid_by.filter(|attempt| ruling.moved == Some(0) && attempt.state == AttemptState::Succeeded);
+    let step = match (ruling.end, untrue) {
+        (End::Failed, Some(attempt)) => step.attempt(attempt_now(attempt, AttemptState::NotExecuted)),
+        _ => step,
+    };
     let step = match ruling.end {
         End::Succeeded => step,
         End::Failed => step.substatus(Substatus::NotExecuted),
@@ -192,7 +199,8 @@ fn paid_by<'a>(transaction: &'a Transaction, booked: &Booked) -> Option<&'a Atte
     }
 }
 
-/// Where the difference stands, if not at the gateway of `paid_by`: where it was put before, or at that of another attempt that succeeded too.
+/// Where the difference stands, if not at the gateway of the payment's attempt: where it was put before, or, beyond a success that is booked
+/// by `paid_by`, at that of another attempt that succeeded too.
 fn gap_at(transaction: &Transaction, booked: &Booked, paid_by: Option<&Attempt>, gap: &[Posting]) -> Option<String> {
     let at_gateway: i64 = gap.iter().filter(|p| p.account == Account::Clearing).map(Posting::delta).sum();
     let beyond = match transaction.kind {
@@ -200,7 +208,7 @@ fn gap_at(transaction: &Transaction, booked: &Booked, paid_by: Option<&Attempt>,
         Kind::Withdrawal => at_gateway < 0,
     };
     let other = |attempt: &&Attempt| {
-        attempt.state == AttemptState::Succeeded && paid_by.is_none_or(|paid_by| paid_by.id != attempt.id)
+        attempt.state == AttemptState::Succeeded && paid_by.is_some_and(|paid_by| paid_by.id != attempt.id)
     };
     let moved_too = transaction.attempts.iter().find(other).filter(|_| beyond);
     booked.suspended_at.clone().or_else(|| moved_too.map(|attempt| attempt.gateway.clone()))

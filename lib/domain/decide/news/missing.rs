@@ -28,9 +28,7 @@ impl Learner<'_> {
                 .step(Status::Created, state)
                 .route(gateway, round)
                 .asks(round)
-                .due_in(Some(
-                    self.context.not_sent_in(self.transaction, self.retry_after().unwrap_or(policy.retry_in(round))),
-                ))
+                .due_in(Some(self.context.not_sent_in(self.transaction, self.try_again_in(round))))
                 .done(),
             Next::Nowhere => self
                 .step(Status::Failed, state)
@@ -40,6 +38,11 @@ impl Learner<'_> {
                 .done(),
         };
         Decision::step(change)
+    }
+
+    /// Not sooner than the gateway asked for, and not at once because it asked for nothing.
+    fn try_again_in(&self, round: i16) -> Duration {
+        self.context.policy.retry_in(round).max(self.retry_after().unwrap_or_default())
     }
 
     pub(super) fn retry_after(&self) -> Option<Duration> {
@@ -102,10 +105,17 @@ impl Learner<'_> {
     /// Asked about a payment that has ended here, the gateway has nothing that would be paid: it ended so.
     pub(super) fn unpaid_after_the_end(&self) -> Decision {
         match self.transaction.status {
+            Status::Failed | Status::Expired if self.is_current() && self.may_not_be_seen_yet() => self.ask_later(),
             Status::Failed | Status::Expired if self.is_current() => self.confirmed(),
             Status::Succeeded if self.is_current() && self.was_asked() => self.contradicted(),
             _ => Decision::Nothing("not news"),
         }
+    }
+
+    /// Somebody has just told of what the gateway does not show: for a settle window its books may be behind its messages.
+    fn may_not_be_seen_yet(&self) -> bool {
+        let Source::Answer { asked_at } = self.news.source else { return false };
+        self.transaction.contradicted && asked_at < self.transaction.updated_at + self.context.policy.settle_window
     }
 
     /// Sent again under its key, the payment was rejected. Had an earlier call been executed, its result would have been the answer, and the

@@ -193,3 +193,68 @@ fn a_capture_that_fails_is_ordered_again_at_the_pace_of_the_schedule_and_ends_wi
     let Due::Decided(decision) = due(&transaction, now) else { panic!("captured for ever") };
     assert_eq!(step(&decision).to, Status::Review);
 }
+
+/// Whoever has the key of a gateway's callbacks could else credit what nobody has paid; and a gateway may err.
+#[test]
+fn a_success_that_only_a_callback_has_told_is_booked_and_confirmed_by_a_question() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for status in [Status::Submitting, Status::AwaitingGateway, Status::Unknown] {
+            let transaction = payment(kind, status);
+            let rang = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &succeeded());
+            let change = step(&rang);
+            assert_eq!(
+                (change.to, change.due_in),
+                (Status::Succeeded, Some(policy().ask_in(0))),
+                "{kind:?} {status:?}"
+            );
+            assert!(!change.postings.is_empty() && change.command.is_none());
+            let believed = change.applied_to(&transaction, NOW);
+            assert_eq!(due(&believed, NOW + Duration::from_secs(5)), Due::Ask);
+            let confirmed = told(&believed, ANSWER, &succeeded());
+            assert!(matches!(confirmed, Decision::LookAgain { due_in: None, .. }), "{confirmed:?}");
+            let silent = told(&believed, ANSWER, &Outcome::Unknown { why: "time-out".into() });
+            assert!(matches!(silent, Decision::LookAgain { due_in: Some(_), .. }), "{silent:?}");
+            if kind == Kind::Deposit {
+                let denied = told(&believed, ANSWER, &declined());
+                assert_eq!(step(&denied).to, Status::Review, "{status:?}");
+            }
+            // What its gateway says when it is called or asked needs no other word.
+            for source in [ANSWER, Source::Call { operation: Operation::Create, begun: 7, calls: 1 }] {
+                assert_eq!(step(&told(&transaction, source, &succeeded())).due_in, None, "{source:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_success_told_late_is_not_dropped_because_the_gateway_does_not_show_it_yet() {
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        let transaction = payment(kind, Status::Failed);
+        let rang = step(&told(&transaction, Source::Callback { id: Uuid::now_v7() }, &succeeded()))
+            .applied_to(&transaction, NOW);
+        assert!(rang.contradicted);
+        let window = policy().settle_window;
+        for (age, rests) in [(Duration::from_secs(1), false), (window, true)] {
+            let decision = answered_at(NOW + age, &rang, &Outcome::NotFound);
+            let Decision::LookAgain { due_in, .. } = decision else { panic!("{decision:?}") };
+            assert_eq!(due_in.is_none(), rests, "{kind:?} after {age:?}");
+        }
+    }
+}
+
+#[test]
+fn who_asks_to_come_later_at_once_is_not_come_to_at_once() {
+    for (asked_ms, waits) in [(None, 15), (Some(0), 15), (Some(1_000), 15), (Some(40_000), 40)] {
+        let transaction = payment(Kind::Withdrawal, Status::Submitting);
+        let mut alone = transaction.clone();
+        alone.pinned_gateway = Some("stripe".into());
+        let later = Outcome::Later { retry_after_ms: asked_ms, code: "429".into() };
+        let source = Source::Call { operation: Operation::Create, begun: 7, calls: 1 };
+        let news = News { attempt: alone.attempts[0].id, source, outcome: &later };
+        let (policy, gateways) = (policy(), gateway_states());
+        let context = Context { now: NOW, policy: &policy, candidates: &["stripe"], gateways: &gateways };
+        let decision = learn(&alone, news, context);
+        assert_eq!(step(&decision).to, Status::Created, "{asked_ms:?}");
+        assert!(step(&decision).due_in >= Some(Duration::from_secs(waits)), "{asked_ms:?}: {decision:?}");
+    }
+}

@@ -155,3 +155,29 @@ fn what_a_second_attempt_has_moved_beyond_the_first_stands_in_suspense_at_its_ga
     let cleared = ruled_at(&reviewed, &booked, End::Succeeded, Some(1_000)).unwrap();
     assert_eq!((cleared.gateway.as_str(), cleared.suspended_at.as_deref()), ("bank", Some("stripe")));
 }
+
+/// It was said to have succeeded, the operator found nothing at the gateway, and then it was executed after all.
+#[test]
+fn a_success_after_a_human_said_that_nothing_was_moved_is_news() {
+    for (kind, hold) in [(Kind::Deposit, &[][..]), (Kind::Withdrawal, &[Effect::Hold][..])] {
+        let review = payment(kind, Status::Review);
+        let said = told(&review, Source::Callback { id: Uuid::now_v7() }, &succeeded());
+        let knowing = step(&said).applied_to(&review, NOW);
+        let failed = ruled(&knowing, hold, 0, End::Failed, Some(0)).unwrap().applied_to(&knowing, NOW);
+        assert_eq!((failed.status, failed.attempts[0].state), (Status::Failed, AttemptState::NotExecuted));
+        let rang = told(&failed, Source::Callback { id: Uuid::now_v7() }, &succeeded());
+        assert_eq!((step(&rang).to, step(&rang).command.is_some()), (Status::Failed, true), "{kind:?}");
+        let asked = step(&rang).applied_to(&failed, NOW);
+        let answered = told(&asked, ANSWER, &succeeded());
+        assert_eq!((step(&answered).to, reason(&answered)), (Status::Review, Some("late_success")), "{kind:?}");
+    }
+}
+
+/// Both have paid, one of them gave it back, and the payment is settled as failed: what the other has stays where it is.
+#[test]
+fn what_is_kept_of_a_failed_payment_stands_at_the_gateway_of_its_attempt() {
+    let mut transaction = tried_twice(Kind::Deposit, Status::Review);
+    transaction.attempts.iter_mut().for_each(|attempt| attempt.state = AttemptState::Succeeded);
+    let failed = ruled(&transaction, &[], 0, End::Failed, Some(1_000)).unwrap();
+    assert_eq!((failed.gateway.as_str(), failed.suspended_at.as_deref()), ("bank", None));
+}

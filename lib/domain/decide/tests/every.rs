@@ -27,7 +27,8 @@ fn check(transaction: &Transaction, change: &Change, what: &str) {
     assert_eq!(change.expected_owed.is_some(), !postings.is_empty(), "{what}");
 
     let waits = !change.to.is_final() && change.to != Status::Review;
-    let asks = change.command.is_some();
+    let confirms = change.to == Status::Succeeded && moved && change.cause.starts_with("callback:");
+    let asks = change.command.is_some() || confirms;
     assert!(!waits || change.due_in.is_some(), "{what} forgets the payment");
     assert!(waits || change.due_in.is_none() || asks, "{what} wakes a payment that has ended");
     if let Some(command) = &change.command {

@@ -156,7 +156,7 @@ impl fmt::Display for Schedule {
             Self::Doubling { first, longest } => write!(f, "{} → {}, doubling", shown(*first), shown(*longest)),
             Self::Every(wait) => write!(f, "every {}", shown(*wait)),
             Self::AtOnce => f.write_str("at once"),
-            Self::Told { longest } => write!(f, "when it says, {} at most; else as `NOT_SENT`", shown(*longest)),
+            Self::Told { longest } => write!(f, "when it says, no sooner than `NOT_SENT`, {} at most", shown(*longest)),
             Self::Listed(listed) => {
                 let waits: Vec<&str> = listed.split(' ').collect();
                 let last = waits.last().copied().unwrap_or_default();

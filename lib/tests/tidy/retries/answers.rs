@@ -20,8 +20,8 @@ use crate::harness::scripted::{Script, Scripted};
 
 const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05 UTC);
 
-/// What a gateway that says "later" asks for.
-const TOLD: Duration = Duration::from_secs(7);
+/// What a gateway that says "later" asks for: longer than anybody would wait otherwise, and a wait of the query schedule.
+const TOLD: Duration = Duration::from_secs(60);
 
 /// One of each kind. An outcome that is new does not compile here until it has its place in the order, and is red without its row.
 fn place(outcome: &Outcome) -> usize {
