@@ -109,6 +109,8 @@ pub struct ChargeLog {
     pub unanswered: HashSet<Uuid>,
     /// Attempts of which it tells: something was ordered for them, or put onto a gateway's books.
     pub told: HashSet<Uuid>,
+    /// Attempts that a gateway has refused, or has on its books as ended without success.
+    pub denied: HashSet<Uuid>,
     /// Events that gateways meant to tell of, as (gateway, event id).
     pub events: HashSet<(String, String)>,
     /// Those for which somebody thanked with 2xx.
@@ -168,6 +170,9 @@ impl ChargeLog {
                     answer.as_str(),
                     "lost_after" | "lost_before" | "failed_after" | "failed_before" | "garbled"
                 );
+                if matches!(answer.as_str(), "refused" | "key_misused") {
+                    self.denied.extend(attempt_id);
+                }
                 match attempt_id {
                     Some(attempt) if silent => drop(self.unanswered.insert(attempt)),
                     Some(attempt) => drop(self.unanswered.remove(&attempt)),
@@ -176,19 +181,24 @@ impl ChargeLog {
             }
             Line::Charge { gateway, reference, attempt_id, direction, amount, currency, result, at } => {
                 self.begins_at.get_or_insert(at);
+                let is_denial = is_denial(&result);
                 let fate = fate_of(&result).ok_or(Refused::Word(result))?;
                 self.told.extend(attempt_id);
+                self.denied.extend(attempt_id.filter(|_| is_denial));
                 charge_of.insert((gateway.clone(), reference.clone()), self.charges.len());
                 self.charges.push(Charge { gateway, reference, attempt_id, kind: direction, amount, currency, fate });
             }
             Line::State { gateway, reference, state } => {
+                let is_denial = is_denial(&state);
                 let fate = fate_of(&state).ok_or(Refused::Word(state))?;
                 let place = (gateway, reference);
                 let Some(charge) = charge_of.get(&place) else {
                     let (gateway, reference) = place;
                     return Err(Refused::Unopened { gateway, reference });
                 };
-                self.charges[*charge].fate = fate;
+                let charge = &mut self.charges[*charge];
+                charge.fate = fate;
+                self.denied.extend(charge.attempt_id.filter(|_| is_denial));
             }
             Line::Callback { gateway, event_id, state } => {
                 let event = (gateway, event_id);
@@ -217,6 +227,11 @@ impl ChargeLog {
             _ => {}
         }
     }
+}
+
+/// It is over, and nothing was moved.
+fn is_denial(state: &str) -> bool {
+    matches!(state, "declined" | "failed" | "cancelled" | "expired")
 }
 
 fn fate_of(state: &str) -> Option<Fate> {

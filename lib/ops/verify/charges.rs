@@ -3,6 +3,8 @@
 //! The books are read first, the log after them: what the books say was charged is then in the log. An attempt or operation that the log
 //! knows and the books did not is looked up once more in the books as they are afterwards.
 
+mod by_hand;
+mod failed;
 mod settled;
 
 use std::collections::{HashMap, HashSet};
@@ -16,7 +18,7 @@ use super::Rest;
 use super::charge_log::{Charge, ChargeLog, Fate, Moving};
 use super::invariant::Invariant;
 use super::report::Finding;
-use crate::domain::ids::{Kind, Operation};
+use crate::domain::ids::Operation;
 use crate::domain::transaction::Status;
 
 #[derive(Debug)]
@@ -43,20 +45,14 @@ pub struct Payment {
     age_s: i64,
 }
 
-impl Payment {
-    /// What success and a person have booked at the charge's gateway is what the charge has moved there.
-    fn has_booked(&self, charge: &Charge) -> bool {
-        let moved = if charge.kind == Kind::Deposit { charge.amount } else { -charge.amount };
-        self.currency == charge.currency && self.at_gateway.get(&charge.gateway) == Some(&moved)
-    }
-}
-
 #[derive(Clone, Debug)]
 struct Attempt {
     payment: Uuid,
     number: i16,
     gateway: String,
     created_at: OffsetDateTime,
+    /// How often its gateway, asked in time, did not know it.
+    not_found: i16,
 }
 
 /// An operation, under its key.
@@ -87,6 +83,7 @@ impl Intents {
                 number: row.number,
                 gateway: row.gateway,
                 created_at: row.created_at,
+                not_found: row.not_found,
             };
             intents.attempts.insert(row.id, attempt);
         }
@@ -225,25 +222,50 @@ impl Books {
                 finding.violation(|| format!("payment {payment} was charged {charges} times"));
             }
         }
-        self.paid_for(&standing, log, &mut finding);
+        let older = self.older(log);
+        self.paid_for(&standing, &older, log, rest, &mut finding);
+        self.failed_for_cause(&older, log, &mut finding);
+        self.by_hand(&older, log, rest, &mut finding);
+        if !older.is_empty() {
+            finding.gap(format!("{} payments were tried before the charge log begins", older.len()));
+        }
         finding
     }
 
-    /// Each succeeded payment has its charge, as far as the log reaches back.
-    fn paid_for(&self, standing: &HashMap<Uuid, u32>, log: &ChargeLog, finding: &mut Finding) {
+    /// Payments of which the log cannot tell everything.
+    fn older(&self, log: &ChargeLog) -> HashSet<Uuid> {
         // The attempt of the log's first request is older than the log, too; but the log tells of it.
         let is_older = |at: OffsetDateTime| log.begins_at.is_none_or(|begin| at < begin);
         let attempts = self.intents.attempts.iter();
         let untold = attempts.filter(|(id, attempt)| is_older(attempt.created_at) && !log.told.contains(id));
-        let older: HashSet<Uuid> = untold.map(|(_, attempt)| attempt.payment).collect();
+        untold.map(|(_, attempt)| attempt.payment).collect()
+    }
+
+    /// Each succeeded payment has its charge, as far as the log reaches back.
+    fn paid_for(
+        &self,
+        standing: &HashMap<Uuid, u32>,
+        older: &HashSet<Uuid>,
+        log: &ChargeLog,
+        rest: Rest,
+        finding: &mut Finding,
+    ) {
+        let payment_of = |attempt: &Uuid| Some(self.intents.attempts.get(attempt)?.payment);
+        // What a callback alone has told is believed, and the gateway is asked soon after.
+        let told_falsely: HashSet<Uuid> = match rest {
+            Rest::Live => log.lying_callbacks.iter().filter_map(payment_of).collect(),
+            Rest::AtRest => HashSet::new(),
+        };
         for (id, payment) in self.payments.iter().filter(|(_, payment)| payment.status == Some(Status::Succeeded)) {
             finding.checked += 1;
-            if !standing.contains_key(id) && !older.contains(id) {
-                finding.violation(|| format!("payment {id} succeeded, but {} charged nothing for it", payment.gateway));
+            if payment.by_hand || standing.contains_key(id) || older.contains(id) {
+                continue;
             }
-        }
-        if !older.is_empty() {
-            finding.gap(format!("{} payments were tried before the charge log begins", older.len()));
+            if told_falsely.contains(id) {
+                finding.under_way += 1;
+                continue;
+            }
+            finding.violation(|| format!("payment {id} succeeded, but {} charged nothing for it", payment.gateway));
         }
     }
 }
@@ -291,15 +313,10 @@ fn about(charge: &Charge, attempt: &Attempt, payment: &Payment, rest: Rest, late
         }
         // A human decides about it.
         Some(Status::Review) => Judgement::Agrees,
-        // What differs from the payment, a person has put into suspense.
-        Some(Status::Succeeded | Status::Failed) if stands && payment.by_hand && payment.has_booked(charge) => {
-            Judgement::Agrees
-        }
-        Some(Status::Succeeded) if stands && payment.by_hand => {
-            let there = payment.at_gateway.get(&charge.gateway).copied().unwrap_or_default();
-            Judgement::Wrong(format!("a person has settled it, and the ledger has {there} {} there", payment.currency))
-        }
-        Some(Status::Reversed) if payment.by_hand => Judgement::Agrees,
+        // Judged by what all its charges have moved.
+        Some(Status::Succeeded | Status::Failed | Status::Reversed) if payment.by_hand => Judgement::Agrees,
+        // Its gateway gave back what it had charged beside the attempt that settled the payment.
+        Some(Status::Succeeded) if !stands && attempt.number != payment.attempt => Judgement::Agrees,
         Some(Status::Succeeded) if stands => settled(charge, attempt, payment, payment.booked),
         Some(Status::Reversed) if !stands => settled(charge, attempt, payment, payment.taken_back),
         // Taken back, or charged late: the gateway's message may still be on its way.

@@ -93,7 +93,7 @@ impl Invariant {
             Self::I2 => "stored balances are the fold of their entries",
             Self::I3 => "no balance is, or ever was, below zero",
             Self::I4 => "no effect twice; no hold both posted and released",
-            Self::I5 => "gateways and ledger agree on every charge",
+            Self::I5 => "gateways and ledger agree on every charge and every failure",
             Self::I6 => "accepted requests exist once, refused ones left nothing",
             Self::I7 => "every payment is final, none waits for a human",
             Self::I8 => "steps and their events are atomic, both ways",

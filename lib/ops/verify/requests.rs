@@ -103,6 +103,9 @@ fn differs(request: &Seen, made: &[Row]) -> Option<String> {
 
 fn replays_differ(request: &Seen, made: &[Row]) -> Option<String> {
     let row = made.first()?;
+    if let (false, Some(status)) = (request.accepted.is_empty(), request.refused) {
+        return Some(format!("was accepted as payment {}, and refused with {status} as well", row.id));
+    }
     let differing = request.accepted.iter().filter(|(_, hash)| *hash != row.reply_hash).count();
     (differing > 0).then(|| format!("{differing} answers differ from the one that is stored with payment {}", row.id))
 }

@@ -168,3 +168,14 @@ async fn a_request_whose_answer_was_lost_may_exist_or_not() {
     let finding = world.judge_only(Invariant::I6, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
 }
+
+#[tokio::test]
+async fn a_request_that_was_accepted_and_refused_when_it_was_sent_again_is_found() {
+    let mut world = World::lawful().await;
+    let mut refusal = world.requests.iter().rfind(|line| line["status"] == 202).unwrap().clone();
+    (refusal["status"], refusal["transaction"]) = (422.into(), serde_json::Value::Null);
+    world.requests.push(refusal);
+    let finding = world.judge_only(Invariant::I17, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::Violated, "{finding:?}");
+    assert!(finding.examples.iter().any(|example| example.contains("and refused with 422 as well")), "{finding:?}");
+}

@@ -5,6 +5,7 @@ mod callbacks;
 mod charges;
 mod command;
 mod commands;
+mod ended;
 mod events;
 mod keys;
 mod money;

@@ -1,0 +1,151 @@
+//! I5: how payments have ended, by their gateways or a human, held against the gateways' own log.
+
+use payfleet::domain::ids::{Kind, Operation};
+use payfleet::ops::verify::{Invariant, Rest, Verdict};
+use serde_json::json;
+use uuid::Uuid;
+
+use super::books::{World, now};
+use super::charges::{charge_of, said};
+use super::payments::{Payment, Step, credit};
+
+#[tokio::test]
+async fn what_a_human_has_settled_agrees_only_if_what_its_gateway_moved_is_booked_with_it() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "succeeded", 4_100);
+    world.take(&mut payment, Step { to: "review", reason: Some("amount_differs"), ..Step::default() }).await;
+    world.take(&mut payment, Step { to: "succeeded", entries: credit(4_200), ..Step::default() }).await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "the ledger has 4200 EUR");
+    world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "a person has settled it, and the ledger has 4200 EUR");
+    for entry in [("suspend", "suspense", "debit", 100), ("suspend", "clearing", "credit", 100)] {
+        world.book(&payment, payment.version, entry).await;
+    }
+    let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    // As much as the gateway moved is credited, and stands in suspense as well.
+    charge_of(&mut world, &payment)["amount"] = 4_200.into();
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "a person has settled it, and the ledger has 4100 EUR");
+}
+
+#[tokio::test]
+async fn money_that_its_gateway_keeps_of_a_payment_that_a_human_has_failed_stands_in_suspense() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "succeeded", 4_100);
+    world.take(&mut payment, Step { to: "review", reason: Some("amount_differs"), ..Step::default() }).await;
+    let suspended = vec![("suspend", "clearing", "debit", 4_100), ("suspend", "suspense", "credit", 4_100)];
+    world
+        .take(
+            &mut payment,
+            Step { to: "failed", substatus: Some("not_executed"), entries: suspended, ..Step::default() },
+        )
+        .await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at failed");
+    world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    world.sql("UPDATE ledger_entries SET gateway = 'bank' WHERE effect = 'suspend'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "the ledger has 4100 EUR at bank, which has moved 0");
+    world.sql("UPDATE ledger_entries SET gateway = 'stripe', amount = 4000 WHERE effect = 'suspend'").await;
+    said(
+        &world.judge_only(Invariant::I5, Rest::AtRest).await,
+        "the ledger has 4000 EUR at stripe, which has moved 4100",
+    );
+}
+
+#[tokio::test]
+async fn a_payment_that_failed_or_expired_though_its_gateway_never_said_so_is_found() {
+    for (status, substatus) in [("failed", Some("declined")), ("expired", None)] {
+        let mut world = World::lawful().await;
+        let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+        world.submitted(&mut payment).await;
+        world.charge(&payment, "awaiting_customer", 4_200);
+        world.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
+        world.take(&mut payment, Step { to: status, substatus, reason: Some("declined"), ..Step::default() }).await;
+        said(&world.judge_only(Invariant::I5, Rest::Live).await, "has neither refused nor ended it");
+        world.state(&payment, "expired");
+        let finding = world.judge_only(Invariant::I5, Rest::Live).await;
+        assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_payment_given_up_because_its_gateway_once_did_not_know_it_is_found() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    let given_up =
+        Step { to: "failed", substatus: Some("not_executed"), reason: Some("not_executed"), ..Step::default() };
+    world.take(&mut payment, given_up).await;
+    world.sql("UPDATE attempts SET not_found = 1").await;
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "stripe was heard 1 times, not 2, not to know it");
+    world.sql("UPDATE attempts SET not_found = 2").await;
+    let finding = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+}
+
+#[tokio::test]
+async fn a_success_that_only_a_lying_callback_told_is_to_be_found_out_by_the_fleet_and_does_not_stay() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "declined", 4_200);
+    world.take(&mut payment, Step { to: "succeeded", entries: credit(4_200), ..Step::default() }).await;
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "charged nothing for it");
+    let key = Operation::Create.key(payment.attempt);
+    let lied =
+        json!({ "entry": "lied", "gateway": "stripe", "key": key, "kind": "callback_contradicting", "at": now() });
+    world.charges.push(lied);
+    let live = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!((live.verdict(), live.under_way), (Verdict::Held, 1), "{live:?}");
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "charged nothing for it");
+}
+
+#[tokio::test]
+async fn what_a_human_has_booked_of_money_that_no_gateway_has_moved_is_found() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "declined", 4_200);
+    world.take(&mut payment, Step { to: "review", reason: Some("gateway_silent"), ..Step::default() }).await;
+    let suspended = vec![("suspend", "clearing", "debit", 1_000), ("suspend", "suspense", "credit", 1_000)];
+    world
+        .take(
+            &mut payment,
+            Step { to: "failed", substatus: Some("not_executed"), entries: suspended, ..Step::default() },
+        )
+        .await;
+    world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "the ledger has 1000 EUR at stripe, which has moved 0");
+}
+
+#[tokio::test]
+async fn a_reversal_by_hand_of_money_that_its_gateway_has_kept_is_found() {
+    let mut world = World::lawful().await;
+    let mut payment = world.settled(Kind::Deposit, 4_200).await;
+    world.take(&mut payment, Step { to: "review", reason: Some("contradiction"), ..Step::default() }).await;
+    let entries = vec![("reverse", "available", "debit", 4_200), ("reverse", "clearing", "credit", 4_200)];
+    world.take(&mut payment, Step { to: "reversed", substatus: Some("chargeback"), entries, ..Step::default() }).await;
+    world.sql("UPDATE transitions SET actor = 'operator' WHERE from_status = 'review'").await;
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "the ledger has 0 EUR at stripe, which has moved 4200");
+    world.state(&payment, "reversed");
+    let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+}
+
+#[tokio::test]
+async fn what_a_gateway_gave_back_of_a_second_charge_contradicts_no_success() {
+    let mut world = World::lawful().await;
+    let payment = world.settled(Kind::Deposit, 4_200).await;
+    let second = Payment { attempt: Uuid::now_v7(), number: 2, ..payment };
+    world.attempt(&second).await;
+    world.charge(&second, "succeeded", 4_200);
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "was charged 2 times");
+    world.state(&second, "reversed");
+    let finding = world.judge_only(Invariant::I5, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+}
