@@ -182,15 +182,16 @@ impl Batch for Accepting {
                 verdicts[*place] = verdict;
             }
         }
-        failpoint::reached(Window::C2).await;
         Ok(verdicts)
     }
 }
 
 impl Accepting {
     async fn accept_group(&self, connection: &mut PgConnection, entries: &[&Entry]) -> Result<Vec<Found>, sqlx::Error> {
-        let rows = Columns::of(entries).run(connection).await?;
-        failpoint::reached(Window::C2).await;
+        // Whoever dies there has sent the statement, and has not seen its reply.
+        let columns = Columns::of(entries);
+        let (rows, ()) = tokio::join!(columns.run(connection), failpoint::reached(Window::C2));
+        let rows = rows?;
         if let Some(row) = rows.first() {
             self.clock.heard(row.now);
         }

@@ -15,7 +15,9 @@ mod clean;
 mod directory;
 mod supervised;
 
+use std::collections::HashSet;
 use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 pub use around::around;
@@ -51,7 +53,10 @@ impl Error {
 /// How long a server may take to answer. Generous: a machine that also compiles is slow.
 const START_LIMIT: Duration = Duration::from_secs(60);
 
-/// A port of the loopback address that nobody listens on now. Whoever uses it must expect to lose the race and ask again.
+/// What [`free_port`] has given out.
+static GIVEN: LazyLock<Mutex<HashSet<u16>>> = LazyLock::new(Mutex::default);
+
+/// A port of the loopback address that nobody listens on now, another one each time. Whoever uses it must expect to lose the race and ask again.
 ///
 /// Below the range that outgoing connections take theirs from: one of those could else have it while a killed server is away.
 pub fn free_port() -> Result<u16, Error> {
@@ -59,6 +64,8 @@ pub fn free_port() -> Result<u16, Error> {
     loop {
         let port = rand::random_range(20_000..32_000);
         match std::net::TcpListener::bind(("127.0.0.1", port)) {
+            // Whoever got it before may not have taken it yet.
+            Ok(_) if !GIVEN.lock().unwrap_or_else(PoisonError::into_inner).insert(port) => {}
             Ok(_) => return Ok(port),
             Err(_) if tries < 100 => tries += 1,
             Err(error) => return Err(Error::io("127.0.0.1")(error)),

@@ -1,6 +1,6 @@
 //! A server process that we started, and the record by which a later run finds it if we are killed.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
@@ -56,10 +56,10 @@ pub struct Supervised {
 }
 
 impl Supervised {
-    /// Starts `command` as `name`, with `<directory>/<name>.log` for what it says.
+    /// Starts `command` as `name`, and appends what it says to `<directory>/<name>.log`.
     pub fn start(name: &str, directory: &Path, mut command: Command, polite: Signal) -> Result<Self, Error> {
         let (log, record_path) = (directory.join(format!("{name}.log")), directory.join(format!("{name}.pid")));
-        let output = File::create(&log).map_err(Error::io(&log))?;
+        let output = OpenOptions::new().append(true).create(true).open(&log).map_err(Error::io(&log))?;
         let errors = output.try_clone().map_err(Error::io(&log))?;
         command.stdin(Stdio::null()).stdout(output).stderr(errors).process_group(0);
         let child = command.spawn().map_err(Error::io(command.as_std().get_program()))?;

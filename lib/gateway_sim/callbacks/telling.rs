@@ -44,8 +44,7 @@ impl House {
             }
         }
         if let Some((_, event_type)) = opposite(payment, state) {
-            // Of whom no callback comes, none comes that is wrong either.
-            if payment.meets(Lie::CallbackContradicting) && !payment.meets(Lie::CallbackMissing) {
+            if payment.meets(Lie::CallbackContradicting) {
                 telling.queue(self.callback(books, payment, event_type, "/contradicting", at));
                 lies.push(Lie::CallbackContradicting);
             }

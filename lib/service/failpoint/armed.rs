@@ -86,9 +86,28 @@ pub(super) async fn stand_in(window: Window) {
     if !stay.takes(armed.seed, window, visit) {
         return;
     }
-    armed.announce(window, visit, "in");
+    let _stay = Stayed::begin(armed, window, visit);
     tokio::time::sleep(stay.time).await;
-    armed.announce(window, visit, "out");
+}
+
+/// Whoever stands in a window: until its time is over, or what it stands for is given up. Only the death of the process leaves it inside.
+struct Stayed {
+    armed: &'static Armed,
+    window: Window,
+    visit: u64,
+}
+
+impl Stayed {
+    fn begin(armed: &'static Armed, window: Window, visit: u64) -> Self {
+        armed.announce(window, visit, "in");
+        Self { armed, window, visit }
+    }
+}
+
+impl Drop for Stayed {
+    fn drop(&mut self) {
+        self.armed.announce(self.window, self.visit, "out");
+    }
 }
 
 impl Armed {
@@ -131,6 +150,22 @@ mod tests {
         assert!((800..1200).contains(&taken(7).len()), "{}", taken(7).len());
         assert_eq!(taken(7), taken(7));
         assert_ne!(taken(7), taken(8));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn who_gives_up_what_he_stands_for_is_said_to_have_left() {
+        let path = std::env::temp_dir().join(format!("payfleet-windows-{}", uuid::Uuid::now_v7()));
+        let log = Some(OpenOptions::new().append(true).create(true).open(&path).unwrap());
+        let armed: &Armed = Box::leak(Box::new(Armed { seed: 0, log, visits: Mutex::default() }));
+        let standing = async {
+            let _stay = Stayed::begin(armed, Window::C7, 3);
+            std::future::pending::<()>().await;
+        };
+        assert!(tokio::time::timeout(Duration::from_millis(5), standing).await.is_err());
+        let said = std::fs::read_to_string(&path).unwrap();
+        std::fs::remove_file(path).unwrap();
+        let pid = std::process::id();
+        assert_eq!(said, format!("c7 {pid} 3 in\nc7 {pid} 3 out\n"));
     }
 
     #[tokio::test(flavor = "current_thread")]

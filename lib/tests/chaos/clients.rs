@@ -65,6 +65,8 @@ pub struct Clients {
     bases: Vec<String>,
     http: reqwest::Client,
     log: File,
+    /// The bodies of all refusals.
+    refusals: File,
     patience: Duration,
     run: Uuid,
     meant: AtomicU64,
@@ -76,10 +78,12 @@ pub struct Clients {
 
 impl Clients {
     pub fn new(bases: Vec<String>, log: &Path, patience: Duration) -> Arc<Self> {
+        let appended = |path: &Path| OpenOptions::new().create(true).append(true).open(path).unwrap();
         Arc::new(Self {
             bases,
             http: reqwest::Client::builder().no_proxy().timeout(ANSWER_BY).build().unwrap(),
-            log: OpenOptions::new().create(true).append(true).open(log).unwrap(),
+            log: appended(log),
+            refusals: appended(&log.with_file_name("refusals.log")),
             patience,
             run: Uuid::now_v7(),
             meant: AtomicU64::default(),
@@ -213,6 +217,9 @@ impl Clients {
         };
         match answered.await {
             Ok((status, body)) => {
+                if !(200..300).contains(&status) {
+                    (&self.refusals).write_all(&body).unwrap();
+                }
                 let sha256 = event::hash(&body).iter().map(|byte| format!("{byte:02x}")).collect();
                 let named = serde_json::from_slice::<serde_json::Value>(&body).ok();
                 let id = named.as_ref().and_then(|named| named["id"].as_str()).map(str::to_owned);

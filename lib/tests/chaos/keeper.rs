@@ -27,6 +27,8 @@ const AIM_RARE: Duration = Duration::from_secs(12);
 const END_WITHIN: Duration = Duration::from_secs(40);
 /// From its start on: a machine with two cores may have ten processes that start.
 const HEEDS_WITHIN: Duration = Duration::from_secs(5);
+/// How long one who was started is waited for before it is frozen.
+const SETTLES_IN: Duration = Duration::from_secs(10);
 const READY_WITHIN: Duration = Duration::from_secs(60);
 /// What a process says that could not finish in its time, and ends with 1: Postgres or Kafka was away meanwhile. Documented in
 /// `cli::processes`.
@@ -179,7 +181,15 @@ impl<'a> Keeper<'a> {
         self.replace();
     }
 
+    /// Whoever has just been started has nothing yet that it could lose by standing still, nor does it heed signals.
     async fn freeze(&mut self, ms: u64) {
+        let limit = Instant::now() + SETTLES_IN;
+        while !self.process.is_ready().await {
+            if Instant::now() > limit {
+                return self.tally.not_done(named::this(&Fault::Freeze(ms)), "nobody was at work");
+            }
+            self.idle_until(Instant::now() + LOOK).await;
+        }
         self.process.freeze();
         // It stands still: it can neither end nor come to a window.
         tokio::time::sleep(Duration::from_millis(ms)).await;

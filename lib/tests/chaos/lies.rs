@@ -51,16 +51,32 @@ pub struct Of {
     per_mille: BTreeMap<&'static str, u32>,
 }
 
+/// Of ten times, one each.
+const STATES: [State; 10] = {
+    let mut states = [State::Up; 10];
+    states[0] = State::Down;
+    states[1] = State::Frozen;
+    states[2] = State::Flapping(0);
+    states
+};
+
+/// What has not been drawn yet, of each gateway's chances and of the states of all.
+#[derive(Default)]
+pub struct Bags {
+    chances: BTreeMap<&'static str, Bag<&'static str>>,
+    states: Bag<State>,
+}
+
 /// By gateway; whoever is not in here tells the truth.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Lies(BTreeMap<&'static str, Of>);
 
 impl Lies {
-    /// Of each gateway every chance comes before any comes again.
-    pub fn draw(bags: &mut BTreeMap<&'static str, Bag<&'static str>>, dice: &mut StdRng) -> Self {
+    /// Of each gateway every chance comes before any comes again, and so do the states.
+    pub fn draw(bags: &mut Bags, dice: &mut StdRng) -> Self {
         let gateways = dice.random_range(1..=GATEWAYS.len());
         let chosen: Vec<&str> = GATEWAYS.choose_multiple(dice, gateways).copied().collect();
-        Self(chosen.into_iter().map(|gateway| (gateway, Of::draw(bags.entry(gateway).or_default(), dice))).collect())
+        Self(chosen.into_iter().map(|gateway| (gateway, Of::draw(gateway, bags, dice))).collect())
     }
 
     /// As the simulator takes it: all of all gateways. What it is not told stays as it was.
@@ -88,13 +104,12 @@ impl Lies {
 }
 
 impl Of {
-    fn draw(chances: &mut Bag<&'static str>, dice: &mut StdRng) -> Self {
-        let state = match dice.random_range(0..10) {
-            0 => State::Down,
-            1 => State::Frozen,
-            2 => State::Flapping(dice.random_range(200..2_000)),
-            _ => State::Up,
+    fn draw(gateway: &'static str, bags: &mut Bags, dice: &mut StdRng) -> Self {
+        let state = match bags.states.next(&STATES, dice) {
+            State::Flapping(_) => State::Flapping(dice.random_range(200..2_000)),
+            state => state,
         };
+        let chances = bags.chances.entry(gateway).or_default();
         let kinds = dice.random_range(2..=6);
         let chosen: Vec<&str> = (0..kinds).map(|_| chances.next(&CHANCES, dice)).collect();
         Self { state, per_mille: chosen.into_iter().map(|chance| (chance, dice.random_range(20..200))).collect() }
@@ -119,7 +134,7 @@ mod tests {
 
     #[test]
     fn what_is_told_names_every_gateway_and_only_known_chances_between_0_and_1() {
-        let (mut bags, mut dice) = (BTreeMap::new(), StdRng::seed_from_u64(1));
+        let (mut bags, mut dice) = (Bags::default(), StdRng::seed_from_u64(1));
         for _ in 0..100 {
             let told = Lies::draw(&mut bags, &mut dice).json();
             for gateway in GATEWAYS {

@@ -16,15 +16,19 @@ use super::tally::{Counts, Kills};
 use super::watch::Fired;
 use crate::fleet::crew::Role;
 
-/// What is promised of ten minutes at scale 1; a shorter run has its share of it.
+/// What is promised of ten minutes at scale 1, and of longer runs in proportion. Of a shorter one only that nobody was spared: half of all
+/// that was planned of each kind, and of each role somebody killed at work.
 const KILLS: f64 = 170.0;
 const FREEZES: f64 = 35.0;
 const CRASHES: f64 = 6.0;
-const PAYMENTS: f64 = 17_000.0;
+const PAYMENTS: f64 = 11_000.0;
 /// In percent of all kills, for each role: of processes that stood in a window.
 const AT_WORK: u64 = 15;
 /// From this length on a run is to have come to every window, and everywhere somebody is to have died.
 const WHOLE_MINUTES: f64 = 10.0;
+
+/// As payments are counted that were given to a human because their gateway gave no answer.
+const SILENT: &str = "review: gateway_silent";
 
 pub struct Run {
     pub size: Size,
@@ -36,6 +40,10 @@ pub struct Run {
     pub outcome: Outcome,
     pub heard: Heard,
     pub payments: i64,
+    /// How many stand where, for which reason.
+    pub ends: BTreeMap<String, u64>,
+    /// How often a statement was sent whose reply was lost with its connection.
+    pub in_doubt: BTreeMap<Role, u64>,
     pub bound: Duration,
     /// From the last fault to the last payment's end; None: not within the bound.
     pub settled_after: Option<Duration>,
@@ -57,7 +65,16 @@ impl Run {
             failures.push(format!("the books do not hold: {}", found.join(", ")));
         }
         if self.settled_after.is_none() {
-            failures.push(format!("not every payment was final {:?} after the last fault", self.bound));
+            let bound = self.bound;
+            failures.push(format!(
+                "not every payment was final, and known to who meant it, {bound:?} after the last fault"
+            ));
+        }
+        // No gateway is away for as long as the shortest query schedule lasts: whoever gave up asking has not asked.
+        if let Some(silent) = self.ends.get(SILENT) {
+            failures.push(format!(
+                "{silent} payments in review for the silence of gateways that were not silent for so long"
+            ));
         }
         let undecided = self.outcome.figures.undecided + self.heard.undecided;
         if undecided > 0 {
@@ -74,9 +91,11 @@ impl Run {
     fn shortfalls(&self) -> Vec<String> {
         let share = self.size.minutes * self.size.scale / WHOLE_MINUTES;
         let done = |what: &str| self.counts.done.get(what).copied().unwrap_or_default();
-        let skipped = self.planned.iter().filter(|(what, planned)| done(what) < *planned / 2);
+        let skipped = self.planned.iter().filter(|(what, planned)| done(what) * 2 < **planned);
         let mut short: Vec<String> =
             skipped.map(|(what, planned)| format!("{what}: planned {planned} times, done {}", done(what))).collect();
+        let idle = self.counts.kills.iter().filter(|(_, kills)| kills.at_work == 0);
+        short.extend(idle.map(|(role, _)| format!("no {role:?} was killed with work in flight")));
         if share < 1.0 {
             return short;
         }
@@ -97,8 +116,11 @@ impl Run {
         }
         let unfired = self.fired.iter().filter(|(_, fired)| fired.died == 0);
         short.extend(unfired.map(|(window, _)| format!("nobody died in {}", window.name())));
-        let untold = Lie::ALL.into_iter().filter(|lie| !self.lies.contains_key(lie));
+        let states = [Lie::Down, Lie::Frozen, Lie::Flapping];
+        let untold = Lie::ALL.into_iter().chain(states).filter(|lie| !self.lies.contains_key(lie));
         short.extend(untold.map(|lie| format!("no gateway lied so: {}", lie.as_str())));
+        let certain = self.in_doubt.iter().filter(|(_, count)| **count == 0);
+        short.extend(certain.map(|(role, _)| format!("no statement of a {role:?} lost its reply")));
         short
     }
 
@@ -126,8 +148,14 @@ impl Run {
         for (lie, count) in &self.lies {
             row(&format!("gateways: {}", lie.as_str()), count.to_string());
         }
+        for (role, count) in &self.in_doubt {
+            row(&format!("statements of {} that were sent, their replies lost", program(*role)), count.to_string());
+        }
         let figures = &self.outcome.figures;
         row("payments", self.payments.to_string());
+        for (end, count) in &self.ends {
+            row(&format!("payments that stand at {}", end.replace('_', " ")), count.to_string());
+        }
         row("requests sent again, answers lost", format!("{} {}", figures.resends, figures.lost));
         for (status, count) in &figures.put_off {
             row(&format!("put off with {status}"), count.to_string());
@@ -159,6 +187,8 @@ impl Run {
             .iter()
             .map(|(window, fired)| json!({ "point": window.name(), "entered": fired.entered, "died": fired.died }))
             .collect();
+        let in_doubt: BTreeMap<&str, u64> =
+            self.in_doubt.iter().map(|(role, count)| (program(*role), *count)).collect();
         let lies: BTreeMap<&str, u64> = self.lies.iter().map(|(lie, count)| (lie.as_str(), *count)).collect();
         let part = |text: String| serde_json::from_str::<Value>(&text).unwrap();
         json!({
@@ -166,7 +196,7 @@ impl Run {
             "passed": self.failures().is_empty(), "failures": self.failures(),
             "planned": self.planned, "faults": self.counts.done, "not_done": self.counts.not_done, "kills": kills,
             "crash_points": points, "lies": lies,
-            "payments": self.payments, "load": part(self.outcome.json()),
+            "payments": self.payments, "ends": self.ends, "in_doubt": in_doubt, "load": part(self.outcome.json()),
             "hung_up": self.heard.hung_up, "repeated": self.heard.repeated,
             "settled_after_ms": self.settled_after.map(|after| after.as_millis() as u64), "bound_ms": self.bound.as_millis() as u64,
             "verify": part(self.verified.json()),

@@ -8,7 +8,7 @@ use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
-use super::lies::Lies;
+use super::lies::{Bags, Lies};
 use super::named;
 use super::proxies::{Kind, Line, Toxic};
 use crate::fleet::crew::{PLACES, Place, Role};
@@ -190,8 +190,11 @@ impl Draw {
         let mut victims = Bag::default();
         for at_ms in self.times(per_ten_minutes::FREEZES) {
             let place = victims.next(&PLACES, &mut self.dice);
-            // Leases are 5 s long, memberships of consumer groups 6 s, claims 8 s.
-            let ms = self.dice.random_range(5_500..11_000);
+            // Leases of relays are 5 s long. Memberships of consumer groups 6 s, claims 8 s, both of workers. Ingresses have none.
+            let ms = match place.0 {
+                Role::Ingress | Role::Relay => self.dice.random_range(5_500..10_000),
+                Role::Worker => self.dice.random_range(8_500..12_500),
+            };
             self.add(at_ms, Hand::Place(place), Fault::Freeze(ms));
         }
         for at_ms in self.times(per_ten_minutes::ROLLS) {
@@ -264,9 +267,9 @@ impl Draw {
     }
 
     fn lies(&mut self) {
-        let mut chances = BTreeMap::new();
+        let mut bags = Bags::default();
         for at_ms in self.times(per_ten_minutes::LIES) {
-            let lies = Lies::draw(&mut chances, &mut self.dice);
+            let lies = Lies::draw(&mut bags, &mut self.dice);
             let ms = self.dice.random_range(4_000..12_000);
             self.add(at_ms, Hand::Gateways, Fault::Lie { lies, ms });
         }

@@ -1,5 +1,6 @@
 //! What is seen of the fleet beside its books: sizes, sessions, and strings that must stand nowhere.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,7 +13,7 @@ use payfleet::service::secret::Secret;
 use payfleet::{ingress, kafka, postgres, redis};
 use tokio_util::sync::CancellationToken;
 
-use crate::fleet::crew::PLACES;
+use crate::fleet::crew::{PLACES, Place, Role};
 use crate::fleet::site::Site;
 
 /// Between two looks at everybody's metrics.
@@ -22,6 +23,9 @@ const ANSWER_BY: Duration = Duration::from_secs(1);
 const SESSIONS_OVER: Duration = Duration::from_secs(3);
 /// Connections of a process beside its pool: to accept, to read and write lanes, to hear the doorbell.
 const OWN_SESSIONS: u32 = 8;
+
+/// Statements that were sent, and whose reply was lost with their connection: they may have been committed or not.
+const IN_DOUBT: &str = "payfleet_combiner_connections_lost_total";
 
 /// Credentials and destinations that the load uses: the former are kept as digests, the latter sealed.
 const CANARIES: [&str; 6] = [
@@ -52,13 +56,45 @@ async fn keep_sizes(http: &reqwest::Client, instance: PathBuf, to: PathBuf) -> O
     let port = *Instance::read(&instance)?.ports.get("admin")?;
     let told = http.get(format!("http://127.0.0.1:{port}/metrics")).send().await.ok()?.text().await.ok()?;
     let caps = caps();
-    let sizes = told
-        .lines()
-        .filter(|line| line.starts_with("process_") || caps.iter().any(|cap| line.starts_with(cap.metric.as_str())));
+    let known = |line: &str| line.starts_with("process_") || line.starts_with(IN_DOUBT);
+    let sizes = told.lines().filter(|line| known(line) || caps.iter().any(|cap| line.starts_with(cap.metric.as_str())));
     let sizes: String = sizes.flat_map(|line| [line, "\n"]).collect();
     let file = to.join(instance.file_stem()?).with_extension("prom");
     OpenOptions::new().create(true).append(true).open(file).unwrap().write_all(sizes.as_bytes()).unwrap();
     Some(())
+}
+
+/// How often a statement was in doubt, as far as those lived to tell who had sent it. Relays move nothing that a statement decides alone.
+pub fn in_doubt(path: &Path) -> BTreeMap<Role, u64> {
+    let of = |(role, number): &Place| {
+        let told = std::fs::read_to_string(samples(path).join(role.name(*number)).with_extension("prom"));
+        (*role, risen(&told.unwrap_or_default()))
+    };
+    let mut counts = BTreeMap::new();
+    for (role, count) in PLACES.iter().filter(|(role, _)| *role != Role::Relay).map(of) {
+        *counts.entry(role).or_default() += count;
+    }
+    counts
+}
+
+/// By how much the counters have risen, by name and labels: whoever is started again counts from 0.
+fn risen(told: &str) -> u64 {
+    let mut before: BTreeMap<&str, u64> = BTreeMap::new();
+    let counts = told.lines().filter(|line| line.starts_with(IN_DOUBT)).filter_map(|line| line.rsplit_once(' '));
+    let counts = counts.filter_map(|(name, count)| Some((name, count.parse::<u64>().ok()?)));
+    let rises = counts.map(|(name, count)| {
+        let was = before.insert(name, count).unwrap_or_default();
+        count.checked_sub(was).unwrap_or(count)
+    });
+    rises.sum()
+}
+
+#[test]
+fn what_a_counter_has_counted_is_kept_over_the_death_of_its_process() {
+    let told = [("accept", 2), ("accept", 5), ("settle", 1), ("accept", 1), ("accept", 1)];
+    let told: String =
+        told.iter().map(|(name, count)| format!("{IN_DOUBT}{{statement=\"{name}\"}} {count}\n")).collect();
+    assert_eq!(risen(&told), 5 + 1 + 1);
 }
 
 fn caps() -> Vec<Cap> {

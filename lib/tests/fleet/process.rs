@@ -25,6 +25,8 @@ pub struct Process {
     pub started: Instant,
     child: Child,
     log: PathBuf,
+    /// Where its own words begin: others of its name have written before.
+    log_begins: u64,
     instance: PathBuf,
 }
 
@@ -33,6 +35,7 @@ impl Process {
     pub fn start(program: &str, name: &str, directory: &Path, variables: &BTreeMap<String, String>) -> Self {
         let log = directory.join(format!("{name}.log"));
         let output = OpenOptions::new().append(true).create(true).open(&log).unwrap();
+        let log_begins = output.metadata().unwrap().len();
         let mut command = Command::new(program);
         command.env_clear().envs(variables).env("PATH", std::env::var_os("PATH").unwrap_or_default());
         // A bug planted on purpose, to see these tests find it.
@@ -45,7 +48,7 @@ impl Process {
         let pid = child.id().unwrap();
         let (name, started) = (name.to_owned(), Instant::now());
         let instance = directory.join("run").join(format!("{name}.json"));
-        Self { name, pid, started, child, log, instance }
+        Self { name, pid, started, child, log, log_begins, instance }
     }
 
     /// Waits until it says that it is ready.
@@ -70,10 +73,12 @@ impl Process {
         }
     }
 
-    /// The end of its log.
+    /// The end of what it has said.
     pub fn last_words(&self) -> String {
-        let log = std::fs::read_to_string(&self.log).unwrap_or_default();
-        let lines: Vec<&str> = log.lines().collect();
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        let said = usize::try_from(self.log_begins).ok().and_then(|begin| log.get(begin..)).unwrap_or_default();
+        let said = String::from_utf8_lossy(said);
+        let lines: Vec<&str> = said.lines().collect();
         lines[lines.len().saturating_sub(20)..].join("\n")
     }
 
