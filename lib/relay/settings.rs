@@ -23,8 +23,9 @@ pub struct Settings {
     pub checkpoint_ms: u64,
     /// … or after so many rows.
     pub checkpoint_rows: u64,
-    /// Pause between two looks that found nothing: it doubles from the first to the second.
+    /// From one look at what is new to the next: at least so long, however often somebody rings …
     pub poll_min_ms: u64,
+    /// … and at most so long, if nobody does.
     pub poll_max_ms: u64,
     /// A slot of the ring is left when it has this many bytes …
     pub rotate_bytes: i64,

@@ -28,9 +28,16 @@ fn is_asked_when_due(transaction: &Transaction, attempt: &Attempt) -> bool {
 }
 
 impl Settlement {
-    /// Asks about one attempt and records the answer; `now` is the database's time of reading. No transaction is open while the
-    /// gateway is being called. While calls to it fail the question is put off instead.
-    pub async fn ask(&self, transaction: &Transaction, attempt: Uuid, now: OffsetDateTime) -> Result<(), Error> {
+    /// Asks about one attempt and records the answer; `now` is the database's time of reading, and `delivered` whether the payment's last
+    /// command had left by then. No transaction is open while the gateway is being called. While calls to it fail the question is put
+    /// off instead.
+    pub async fn ask(
+        &self,
+        transaction: &Transaction,
+        attempt: Uuid,
+        now: OffsetDateTime,
+        delivered: bool,
+    ) -> Result<(), Error> {
         let Some(attempt) = transaction.attempt_by_id(attempt) else { return Ok(()) };
         let gateway = self.gateway(&attempt.gateway)?;
         let pass = match gateway.admit() {
@@ -47,7 +54,7 @@ impl Settlement {
         drop(pass);
         let labels = [("gateway", gateway.name()), ("operation", "ask"), ("outcome", outcome.name())];
         metrics::histogram!("payfleet_gateway_call_seconds", &labels).record(begun.elapsed().as_secs_f64());
-        self.learn(transaction.id, attempt.id, Source::Answer { asked_at: now }, &outcome, None).await
+        self.learn(transaction.id, attempt.id, Source::Answer { asked_at: now, delivered }, &outcome, None).await
     }
 
     /// The question is put when the gateway may be back, and counts only then. Not all at the same moment: one of them is to find out

@@ -248,11 +248,11 @@ impl Settlement {
         let delivered = self.bounded(delivering).await?;
         failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
-            Due::Ask => self.ask_current(&transaction, now).await,
+            Due::Ask => self.ask_current(&transaction, now, delivered).await,
             Due::StepThenAsk(change) => {
                 let after = change.applied_to(&transaction, now);
                 match self.commit(*change).await? {
-                    Committed::Applied => self.ask_current(&after, now).await,
+                    Committed::Applied => self.ask_current(&after, now, delivered).await,
                     Committed::Missed => Ok(()),
                 }
             }
@@ -260,9 +260,9 @@ impl Settlement {
         }
     }
 
-    async fn ask_current(&self, transaction: &Transaction, now: OffsetDateTime) -> Result<(), Error> {
+    async fn ask_current(&self, transaction: &Transaction, now: OffsetDateTime, delivered: bool) -> Result<(), Error> {
         match transaction.current_attempt() {
-            Some(attempt) => self.ask(transaction, attempt.id, now).await,
+            Some(attempt) => self.ask(transaction, attempt.id, now, delivered).await,
             // It counts as a question without an answer: when the schedule is used up, a human decides.
             None => {
                 tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");

@@ -152,14 +152,14 @@ mod tests {
             let (ordered, mut due_in) = meet(&approved, now, Source::Callback { id: uuid::Uuid::now_v7() });
             assert!(ordered);
             for _ in 0..refreshed {
-                due_in = meet(&silent, now, Source::Answer { asked_at: now }).1;
+                due_in = meet(&silent, now, Source::Answer { asked_at: now, delivered: true }).1;
             }
             for _ in 0..unanswered {
                 now += due_in;
-                due_in = meet(&silent, now, Source::Answer { asked_at: now }).1;
+                due_in = meet(&silent, now, Source::Answer { asked_at: now, delivered: true }).1;
             }
             now += due_in;
-            let (ordered, due_in) = meet(&approved, now, Source::Answer { asked_at: now });
+            let (ordered, due_in) = meet(&approved, now, Source::Answer { asked_at: now, delivered: true });
             assert!(ordered, "not after {unanswered} questions and {refreshed} refreshes without an answer");
             assert!(due_in <= Duration::from_secs(3_600), "{due_in:?}");
         }

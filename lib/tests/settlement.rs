@@ -37,7 +37,7 @@ fn declined() -> Outcome {
 
 /// By an answer to a question that was put just now.
 pub fn answered() -> Source {
-    Source::Answer { asked_at: time::OffsetDateTime::now_utc() }
+    Source::Answer { asked_at: time::OffsetDateTime::now_utc(), delivered: true }
 }
 
 /// Sends the payment; the gateway accepts it. Gives its attempt.
@@ -364,7 +364,7 @@ async fn a_destination_whose_key_was_retired_is_sent_nowhere_and_holds_up_no_que
     let to_send = fleet.settlement.payment(&transaction, transaction.current_attempt().unwrap()).await;
     assert!(to_send.is_err_and(|error| error.is_lasting()));
     fleet.stripe.then(succeeded(100));
-    fleet.settlement.ask(&transaction, attempt, now).await.unwrap();
+    fleet.settlement.ask(&transaction, attempt, now, true).await.unwrap();
     assert_eq!((fleet.status(id).await.0, fleet.balances().await), ("succeeded".into(), (0, 0, 0)));
 }
 

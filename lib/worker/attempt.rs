@@ -79,7 +79,7 @@ impl Attempts {
             let begin =
                 self.settlement.decide(&transaction, now, |context| begin(&transaction, &command, fresh, context))?;
             let committed = match begin {
-                Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt, now).await,
+                Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt, now, true).await,
                 Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
                 Begin::Call { change, attempt, operation } => {
                     let after = change.applied_to(&transaction, now);

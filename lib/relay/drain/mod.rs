@@ -11,6 +11,7 @@
 
 mod errands;
 mod ownership;
+mod pace;
 mod progress;
 mod reading;
 
@@ -35,6 +36,7 @@ use crate::outbox::delta;
 use crate::postgres::within;
 use crate::service::failpoint::{self, Window};
 use errands::Done;
+use pace::Pace;
 
 /// What one life of the relay's session works with.
 pub struct Drain {
@@ -56,8 +58,7 @@ pub struct Drain {
     closed: Closed,
     /// How large rows are, about.
     row_bytes: usize,
-    polled_at: Option<Instant>,
-    pause: Duration,
+    pace: Pace,
     checkpointed_at: Instant,
     has_stored: bool,
     replays_asked_at: Instant,
@@ -74,7 +75,7 @@ impl Drain {
     ) -> Self {
         let now = Instant::now();
         Self {
-            pause: Duration::from_millis(settings.poll_min_ms),
+            pace: Pace::new(&settings),
             settings,
             kafka,
             session,
@@ -90,7 +91,6 @@ impl Drain {
             done: mpsc::unbounded_channel(),
             closed: Closed::default(),
             row_bytes: 0,
-            polled_at: None,
             checkpointed_at: now,
             has_stored: false,
             replays_asked_at: now,
@@ -132,8 +132,9 @@ impl Drain {
             let feeding = async { pipeline.as_mut().map(Pipeline::pump) };
             let (delta, pumped) = tokio::join!(reading, feeding);
             let handed_over = self.pumped_to(pumped);
-            metrics::histogram!("payfleet_relay_poll_seconds").record(begun.elapsed().as_secs_f64());
-            (handed_over, self.accept(&spans, delta?)?)
+            let took = begun.elapsed();
+            metrics::histogram!("payfleet_relay_poll_seconds").record(took.as_secs_f64());
+            (handed_over, self.accept(&spans, delta?, took)?)
         };
         if handed_over {
             failpoint::reached(Window::C6).await;
@@ -168,7 +169,7 @@ impl Drain {
     async fn wait(&mut self, stop: &CancellationToken) {
         let until = self.next_reason();
         tokio::select! {
-            () = self.ear.rung.notified() => self.pause = Duration::from_millis(self.settings.poll_min_ms),
+            () = self.ear.rung.notified() => self.pace.rung(),
             () = self.settled.notified() => {}
             _ = self.seen.changed() => {}
             () = stop.cancelled() => {}

@@ -96,7 +96,7 @@ impl Drain {
             tracing::info!(lane = held.lane, epoch = held.epoch, from = %position.from, "took a lane");
             self.lanes.insert(held.lane, Lane::new(held, position, parked));
         }
-        self.polled_at = None;
+        self.pace.forget();
         metrics::counter!("payfleet_relay_lanes_taken_total").increment(numbers.len() as u64);
         Ok(())
     }

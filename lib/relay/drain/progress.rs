@@ -113,7 +113,7 @@ impl Drain {
             until = until.min(now + Duration::from_millis(1));
         }
         if !self.readable().is_empty() {
-            until = until.min(self.polled_at.map_or(now, |at| at + self.pause));
+            until = until.min(self.pace.next(now));
         }
         for lane in self.lanes.values() {
             if lane.unstored_rows() > 0 {

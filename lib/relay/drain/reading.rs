@@ -16,7 +16,6 @@ use crate::relay::Error;
 use crate::relay::lane::{Lane, Mode};
 use crate::relay::page::Page;
 use crate::relay::pipeline::{Outbound, Pipeline};
-use crate::service::planted::{self, Bug};
 
 /// Ticks fetched at a time.
 const TICKS: i64 = 512;
@@ -30,7 +29,7 @@ impl Drain {
         let now = Instant::now();
         self.lanes.values_mut().for_each(|lane| lane.wake(now));
         let readable = self.readable();
-        let due = self.polled_at.is_none_or(|at| now >= at + self.pause);
+        let due = self.pace.is_due(now);
         if readable.is_empty() || !(due || self.anyone_is_behind(&readable, now)) {
             return Ok(Vec::new());
         }
@@ -50,7 +49,7 @@ impl Drain {
             }
         }
         if due {
-            self.polled_at = Some(now);
+            self.pace.looks(now);
         }
         Ok(spans)
     }
@@ -106,7 +105,7 @@ impl Drain {
     }
 
     /// Takes what was read on its way. True: there is more to read at once.
-    pub(super) fn accept(&mut self, spans: &[Span], delta: Delta) -> Result<bool, Error> {
+    pub(super) fn accept(&mut self, spans: &[Span], delta: Delta, took: Duration) -> Result<bool, Error> {
         self.weigh(&delta);
         let (mut found, mut slices) = (0, false);
         for (span, rows) in spans.iter().zip(delta.pages) {
@@ -115,13 +114,7 @@ impl Drain {
             self.accept_page(span, rows, &delta.snapshot)?;
         }
         metrics::counter!("payfleet_relay_rows_read_total").increment(found as u64);
-        self.pause = if found > 0 {
-            Duration::from_millis(self.settings.poll_min_ms)
-        } else if planted::is(Bug::LostDoorbellWithoutPoll) {
-            Duration::from_secs(3_600)
-        } else {
-            (self.pause * 2).min(Duration::from_millis(self.settings.poll_max_ms))
-        };
+        self.pace.looked(took, found > 0);
         Ok(found > 0 || slices)
     }
 
@@ -137,7 +130,7 @@ impl Drain {
     fn accept_page(&mut self, span: &Span, rows: Vec<Row>, seen: &Snapshot) -> Result<(), Error> {
         let Some(lane) = self.lanes.get_mut(&span.lane) else { return Ok(()) };
         let end = lane.read.after(span, rows.len(), rows.last().map(|row| row.id), seen);
-        lane.fresh_at = (span.to.is_none() && end.to.is_none()).then_some(self.polled_at).flatten();
+        lane.fresh_at = (span.to.is_none() && end.to.is_none()).then_some(self.pace.looked_at()).flatten();
         if rows.is_empty() {
             // What was to be sent singly is not there any more.
             if lane.fresh_at.is_some() && matches!(lane.mode, Mode::Singly { .. }) {

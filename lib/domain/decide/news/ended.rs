@@ -114,7 +114,7 @@ impl Learner<'_> {
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now, unless the question was
     /// older than the contradiction.
     pub(super) fn confirmed(&self) -> Decision {
-        if let Source::Answer { asked_at } = self.news.source
+        if let Source::Answer { asked_at, .. } = self.news.source
             && self.transaction.status.is_final()
         {
             if self.transaction.contradicted && asked_at < self.transaction.updated_at {
@@ -190,7 +190,7 @@ impl Learner<'_> {
         let since = |asked_at| asked_at >= self.transaction.updated_at;
         match self.news.source {
             _ if !self.transaction.contradicted_when_asked => self.ask_first(),
-            Source::Answer { asked_at } if since(asked_at) => self.take_back(Reversal::Returned),
+            Source::Answer { asked_at, .. } if since(asked_at) => self.take_back(Reversal::Returned),
             _ => self.ask_later(),
         }
     }

@@ -68,9 +68,12 @@ impl Learner<'_> {
         }
         let (policy, now) = (self.context.policy, self.context.now);
         // What the gateway knew when it was asked; the answer may have taken its time.
-        let asked_at = if let Source::Answer { asked_at } = self.news.source { asked_at } else { now };
+        let asked_at = if let Source::Answer { asked_at, .. } = self.news.source { asked_at } else { now };
         let on_its_way = self.attempt.last_send_by().is_some_and(|send_by| asked_at < send_by + policy.settle_window);
         if on_its_way {
+            return self.ask_later();
+        }
+        if self.may_be_sent_again() && self.order_waits() {
             return self.ask_later();
         }
         if self.may_be_sent_again() {
@@ -114,7 +117,7 @@ impl Learner<'_> {
 
     /// Somebody has just told of what the gateway does not show: for a settle window its books may be behind its messages.
     fn may_not_be_seen_yet(&self) -> bool {
-        let Source::Answer { asked_at } = self.news.source else { return false };
+        let Source::Answer { asked_at, .. } = self.news.source else { return false };
         self.transaction.contradicted && asked_at < self.transaction.updated_at + self.context.policy.settle_window
     }
 

@@ -29,9 +29,12 @@ pub enum Source {
         begun: i64,
         calls: i16,
     },
-    /// `asked_at` is the database's time shortly before the question went out: what the gateway says is as old as that.
+    /// `asked_at` is the database's time shortly before the question went out: what the gateway says is as old as that. `delivered`: by then
+    /// the relay had passed the payment's last command. While it has not, no answer orders the same again: every question would leave a
+    /// step and its events behind, for as long as a broker is away, and all of them would have to be passed when it is back.
     Answer {
         asked_at: OffsetDateTime,
+        delivered: bool,
     },
     Callback {
         id: Uuid,
@@ -137,6 +140,11 @@ impl<'a> Learner<'a> {
             }
             _ => false,
         }
+    }
+
+    /// What was ordered last is not on its topic yet, so it need not be ordered again.
+    fn order_waits(&self) -> bool {
+        matches!(self.news.source, Source::Answer { delivered: false, .. })
     }
 
     fn callback(&self) -> Option<Uuid> {

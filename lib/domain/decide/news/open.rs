@@ -5,6 +5,12 @@ use super::*;
 /// Questions that follow each other within this time are too many for each to order a capture again.
 const CLOSE: Duration = Duration::from_secs(60);
 
+/// Of questions that are close to each other these order: the 1st, the 2nd, and from there every 4th, so that an order that was dropped
+/// is not missed for long.
+fn orders_again(asks: i16) -> bool {
+    asks.unsigned_abs().is_power_of_two() || asks % 4 == 0
+}
+
 impl Learner<'_> {
     pub(super) fn accepted(&self) -> Decision {
         if !self.is_live() {
@@ -90,7 +96,7 @@ impl Learner<'_> {
     }
 
     /// The capture is ordered by a command in the same commit; should it get lost, or the capture fail, the next question orders it again (of
-    /// questions close to each other, ever fewer), however early that is put no sooner than the schedule has it.
+    /// questions close to each other, not each), however early that is put no sooner than the schedule has it.
     pub(super) fn approved(&self) -> Decision {
         if !self.is_live() {
             return self.on_the_books_after_the_end(AttemptState::Approved);
@@ -120,7 +126,8 @@ impl Learner<'_> {
         // was dropped, because calls to the gateway failed: while questions are few, each of them orders.
         let waits = ordered && !was_sent;
         let policy = self.context.policy;
-        if waits && policy.ask_in(asks) <= CLOSE && !asks.unsigned_abs().is_power_of_two() {
+        let thinned_out = policy.ask_in(asks) <= CLOSE && !orders_again(asks);
+        if waits && (thinned_out || self.order_waits()) {
             return self.ask_later();
         }
         let step = self.step(to, AttemptState::Approved).command(Act::Capture).asks(asks);

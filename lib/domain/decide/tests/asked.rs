@@ -61,14 +61,14 @@ fn no_such_payment_is_as_old_as_its_question() {
     let mut transaction = payment(Kind::Deposit, Status::Unknown);
     transaction.attempts[0].operations[0].send_by = NOW;
     let (early, late) = (NOW + window - Duration::from_secs(1), NOW + window + Duration::from_secs(9));
-    let stale = told_at(late, &transaction, Source::Answer { asked_at: early }, &Outcome::NotFound);
+    let stale = told_at(late, &transaction, Source::Answer { asked_at: early, delivered: true }, &Outcome::NotFound);
     assert!(matches!(stale, Decision::LookAgain { .. }), "{stale:?}");
     assert!(matches!(answered_at(late, &transaction, &Outcome::NotFound), Decision::Step(_)));
 
     transaction.submit_until = NOW;
     let first = answered_at(late, &transaction, &Outcome::NotFound);
     let counted = step(&first).applied_to(&transaction, late);
-    let stale = Source::Answer { asked_at: late + window - Duration::from_secs(1) };
+    let stale = Source::Answer { asked_at: late + window - Duration::from_secs(1), delivered: true };
     let again = told_at(late + window * 2, &counted, stale, &Outcome::NotFound);
     assert!(matches!(again, Decision::LookAgain { .. }), "{again:?}");
 }

@@ -226,7 +226,9 @@ impl World {
             Event::Consume(index) => self.consume(*index),
             Event::Answer(call, outcome) => self.answer(*call, &said(outcome)),
             Event::Ask(attempt, outcome) => match self.attempt(*attempt) {
-                Some(attempt) => self.hear(attempt, Source::Answer { asked_at: self.now }, &said(outcome)),
+                Some(attempt) => {
+                    self.hear(attempt, Source::Answer { asked_at: self.now, delivered: true }, &said(outcome))
+                }
                 None => Ok(()),
             },
             Event::Callback(attempt, outcome) => match self.attempt(*attempt) {

@@ -27,7 +27,7 @@ use crate::domain::transaction::{Attempt, AttemptState, OperationState, Status, 
 
 pub const NOW: OffsetDateTime = time::macros::datetime!(2026-01-02 03:04:05 UTC);
 /// The answer to a question that was put just now.
-pub const ANSWER: Source = Source::Answer { asked_at: NOW };
+pub const ANSWER: Source = Source::Answer { asked_at: NOW, delivered: true };
 pub const GATEWAYS: [&str; 2] = ["stripe", "bank"];
 
 pub fn euros(minor: i64) -> Money {
@@ -174,7 +174,7 @@ pub fn told_at(now: OffsetDateTime, transaction: &Transaction, source: Source, o
 
 /// The answer to a question that was put, and answered, at `now`.
 pub fn answered_at(now: OffsetDateTime, transaction: &Transaction, outcome: &Outcome) -> Decision {
-    told_at(now, transaction, Source::Answer { asked_at: now }, outcome)
+    told_at(now, transaction, Source::Answer { asked_at: now, delivered: true }, outcome)
 }
 
 pub fn step(decision: &Decision) -> &Change {

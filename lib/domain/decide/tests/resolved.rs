@@ -72,7 +72,7 @@ fn a_payout_that_failed_after_it_was_paid_comes_back_only_when_the_gateway_was_a
     assert_eq!((step(&first).to, step(&first).command.is_some()), (Status::Succeeded, true));
     let asked = step(&first).applied_to(&transaction, NOW);
     // A question that was under way when the first answer came says nothing more.
-    let before = Source::Answer { asked_at: NOW - Duration::from_secs(1) };
+    let before = Source::Answer { asked_at: NOW - Duration::from_secs(1), delivered: true };
     let stale = told(&asked, before, &declined());
     assert!(matches!(stale, Decision::LookAgain { due_in: Some(_), .. }), "{stale:?}");
     let second = told(&asked, ANSWER, &declined());
@@ -272,7 +272,7 @@ fn an_answer_from_before_a_contradiction_does_not_settle_it() {
     let transaction = payment(Kind::Deposit, Status::Succeeded);
     let rang = told(&transaction, Source::Callback { id: Uuid::now_v7() }, &declined());
     let contradicted = step(&rang).applied_to(&transaction, NOW);
-    let before = Source::Answer { asked_at: NOW - Duration::from_secs(1) };
+    let before = Source::Answer { asked_at: NOW - Duration::from_secs(1), delivered: true };
     let older = told(&contradicted, before, &succeeded());
     assert!(matches!(older, Decision::LookAgain { due_in: Some(_), .. }), "nobody would ask again: {older:?}");
     let since = told(&contradicted, ANSWER, &succeeded());

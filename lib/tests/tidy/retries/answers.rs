@@ -130,7 +130,7 @@ fn decided(to: To, outcome: &Outcome, candidates: &[&str]) -> Decision {
     let transaction = payment(if to == To::OnlyCall { Status::Submitting } else { Status::Unknown });
     let source = match to {
         To::OnlyCall => Source::Call { operation: Operation::Create, begun: 3, calls: 1 },
-        To::Question => Source::Answer { asked_at: NOW },
+        To::Question => Source::Answer { asked_at: NOW, delivered: true },
     };
     let state = |name: &str| GatewayState { name: name.into(), paused: false, away: false, pays_to: Vec::new() };
     let (policy, gateways) = (policy(), ["stripe", "bank"].map(state));
