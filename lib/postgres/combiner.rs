@@ -321,8 +321,10 @@ impl<B: Batch> Worker<B> {
                 Ok(())
             }
             Err(error) if is_connection_error(&error) => {
-                metrics::counter!("payfleet_combiner_connections_lost_total", "statement" => B::NAME).increment(1);
-                jobs.iter_mut().for_each(|job| job.sent |= !is_read_only(&error));
+                let was_sent = !is_read_only(&error);
+                metrics::counter!("payfleet_combiner_connections_lost_total", "statement" => B::NAME)
+                    .increment(was_sent.into());
+                jobs.iter_mut().for_each(|job| job.sent |= was_sent);
                 Err(Some(error))
             }
             Err(error) => {

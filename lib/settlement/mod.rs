@@ -244,7 +244,7 @@ impl Settlement {
     /// A payment has fallen due, and its caller has claimed it by pushing `due_at` forward.
     pub async fn fell_due(&self, id: Uuid) -> Result<(), Error> {
         let (transaction, now) = self.load(id).await?;
-        let delivering = acts::is_delivered(&self.0.pool, id, transaction.version, lane_of(id));
+        let delivering = acts::is_delivered(&self.0.pool, id, lane_of(id));
         let delivered = self.bounded(delivering).await?;
         failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {

@@ -72,13 +72,7 @@ async fn an_outage_of_every_gateway_declines_nobody() {
     assert_eq!(fleet.status(id).await.0, "created");
     assert_eq!(fleet.balances().await, (0, 800, 0));
     // Later, the gateway is back.
-    sqlx::query(
-        "INSERT INTO checkpoints (lane, epoch, from_snapshot, system_identifier, timeline)
-                 SELECT lane, 1, pg_current_snapshot(), 0, 0 FROM lanes",
-    )
-    .execute(&fleet.database.owner)
-    .await
-    .unwrap();
+    fleet.passed().await;
     fleet.settlement.fell_due(id).await.unwrap();
     fleet.stripe.then(succeeded(800));
     attempts.handle(latest_command(&fleet).await).await.unwrap();
@@ -126,6 +120,8 @@ async fn its_time_passes(fleet: &Fleet) {
 async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key() {
     let fleet = Fleet::with(0).await;
     let id = fleet.accepted(Kind::Deposit, 700).await;
+    // Its relay has passed the command, and then lost its broker: what followed waits, but orders nothing.
+    fleet.passed().await;
     let attempt = died_before_the_call(&fleet, id).await;
     its_time_passes(&fleet).await;
     fleet.stripe.then(Outcome::NotFound).then(succeeded(700));
@@ -134,6 +130,26 @@ async fn a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_w
     assert_eq!(fleet.status(id).await.0, "succeeded");
     let calls = fleet.stripe.calls.lock().unwrap().clone();
     assert_eq!(calls, [("ask", attempt), ("create", attempt)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_there_is_no_broker_a_payment_is_ordered_to_be_sent_again_once_however_often_it_is_asked_about() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    fleet.passed().await;
+    died_before_the_call(&fleet, id).await;
+    its_time_passes(&fleet).await;
+    let commands = async || fleet.count("SELECT count(*) FROM outbox WHERE topic LIKE 'payments.commands.%'").await;
+    for _ in 0..3 {
+        fleet.stripe.then(Outcome::NotFound);
+        fleet.settlement.fell_due(id).await.unwrap();
+        assert_eq!(commands().await, 2);
+    }
+    // It left, and was not heard of.
+    fleet.passed().await;
+    fleet.stripe.then(Outcome::NotFound);
+    fleet.settlement.fell_due(id).await.unwrap();
+    assert_eq!(commands().await, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -152,6 +168,7 @@ async fn a_command_consumed_again_after_its_worker_died_calls_nobody() {
 async fn a_refusal_of_a_payment_that_was_sent_before_sends_it_nowhere_else() {
     let fleet = Fleet::with(0).await;
     let id = fleet.accepted(Kind::Deposit, 700).await;
+    fleet.passed().await;
     died_before_the_call(&fleet, id).await;
     its_time_passes(&fleet).await;
     fleet.stripe.then(Outcome::NotFound).then(Outcome::Rejected { code: "no".into(), message: "No.".into() });

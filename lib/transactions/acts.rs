@@ -54,16 +54,17 @@ pub async fn note_attempt(pool: &PgPool, news: &AttemptChange) -> Result<(), sql
     .map(drop)
 }
 
-/// The relay has passed every outbox row of the payment's latest step: what it commanded is on its topic.
-pub async fn is_delivered(pool: &PgPool, id: Uuid, version: i64, lane: i16) -> Result<bool, sqlx::Error> {
+/// The relay has passed the payment's latest command: it is on its topic.
+pub async fn is_delivered(pool: &PgPool, id: Uuid, lane: i16) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT pg_visible_in_snapshot(
                       t.xid,
-                      (SELECT c.from_snapshot FROM checkpoints c WHERE c.lane = $3 ORDER BY c.epoch DESC, c.id DESC LIMIT 1))
+                      (SELECT c.from_snapshot FROM checkpoints c WHERE c.lane = $2 ORDER BY c.epoch DESC, c.id DESC LIMIT 1))
            FROM transitions t
-           WHERE t.transaction_id = $1 AND t.version = $2"#,
+           WHERE t.transaction_id = $1 AND t.command_seq IS NOT NULL
+           ORDER BY t.version DESC
+           LIMIT 1"#,
         id,
-        version,
         lane
     )
     .fetch_optional(pool)

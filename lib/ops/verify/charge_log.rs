@@ -111,6 +111,8 @@ pub struct ChargeLog {
     pub told: HashSet<Uuid>,
     /// Attempts that a gateway has refused, or has on its books as ended without success.
     pub denied: HashSet<Uuid>,
+    /// Attempts that a gateway has on its books, not ended without success.
+    pub standing: HashSet<Uuid>,
     /// Events that gateways meant to tell of, as (gateway, event id).
     pub events: HashSet<(String, String)>,
     /// Those for which somebody thanked with 2xx.
@@ -170,7 +172,8 @@ impl ChargeLog {
                     answer.as_str(),
                     "lost_after" | "lost_before" | "failed_after" | "failed_before" | "garbled"
                 );
-                if matches!(answer.as_str(), "refused" | "key_misused") {
+                let creates = operation.as_deref() == Some(Operation::Create.as_str());
+                if creates && matches!(answer.as_str(), "refused" | "key_misused") {
                     self.denied.extend(attempt_id);
                 }
                 match attempt_id {
@@ -184,7 +187,7 @@ impl ChargeLog {
                 let is_denial = is_denial(&result);
                 let fate = fate_of(&result).ok_or(Refused::Word(result))?;
                 self.told.extend(attempt_id);
-                self.denied.extend(attempt_id.filter(|_| is_denial));
+                self.stands(attempt_id, !is_denial);
                 charge_of.insert((gateway.clone(), reference.clone()), self.charges.len());
                 self.charges.push(Charge { gateway, reference, attempt_id, kind: direction, amount, currency, fate });
             }
@@ -198,7 +201,8 @@ impl ChargeLog {
                 };
                 let charge = &mut self.charges[*charge];
                 charge.fate = fate;
-                self.denied.extend(charge.attempt_id.filter(|_| is_denial));
+                let attempt = charge.attempt_id;
+                self.stands(attempt, !is_denial);
             }
             Line::Callback { gateway, event_id, state } => {
                 let event = (gateway, event_id);
@@ -213,6 +217,15 @@ impl ChargeLog {
             }
         }
         Ok(())
+    }
+
+    /// What a gateway has last put onto its books of an attempt.
+    fn stands(&mut self, attempt: Option<Uuid>, stands: bool) {
+        let Some(attempt) = attempt else { return };
+        let (now, before) =
+            if stands { (&mut self.standing, &mut self.denied) } else { (&mut self.denied, &mut self.standing) };
+        now.insert(attempt);
+        before.remove(&attempt);
     }
 
     /// Lies that do not touch what is believed of a payment (late, doubled, forged or missing callbacks) excuse nothing.
@@ -292,6 +305,24 @@ mod tests {
             assert_eq!((log.moving.len(), log.unanswered.len(), log.charges.len()), (0, 0, 1), "{answer}");
             assert_eq!(log.begins_at.unwrap().second(), 59, "{answer}");
         }
+    }
+
+    #[test]
+    fn an_attempt_is_denied_by_a_refusal_of_its_creation_or_its_end_and_as_long_as_nothing_stands() {
+        let refused = |operation: &str| {
+            format!(
+                r#"{{"entry":"request","gateway":"paypal","operation":"{operation}","money_moving":true,"key":null,"attempt_id":"00000000-0000-0000-0000-000000000001","arrived_at":"2026-11-20T09:59:59Z","answer":"refused"}}"#
+            )
+        };
+        let denied = |lines: &[&str]| {
+            let log = read(&format!("{}\n", lines.join("\n"))).unwrap();
+            log.denied.contains(&Uuid::from_u128(1))
+        };
+        assert!(denied(&[&refused("create")]));
+        assert!(!denied(&[CHARGE, &refused("capture")]));
+        assert!(!denied(&[&refused("create"), CHARGE]));
+        assert!(denied(&[CHARGE, &state("expired")]));
+        assert!(!denied(&[CHARGE, &state("expired"), &state("captured")]));
     }
 
     #[test]

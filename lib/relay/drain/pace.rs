@@ -8,8 +8,8 @@ use crate::relay::Settings;
 use crate::service::planted::{self, Bug};
 
 /// Between two looks lies this many times what the last one took, so that a busy server, which answers late, is not looked at all the more
-/// often for every ring of everybody: it would never catch up.
-const REST: u32 = 2;
+/// often for every ring of everybody: it would never catch up. For the longest pause at most.
+const UNDISTURBED: u32 = 2;
 
 #[derive(Debug)]
 pub struct Pace {
@@ -17,6 +17,8 @@ pub struct Pace {
     longest: Duration,
     looked_at: Option<Instant>,
     looked_for: Duration,
+    /// At the present, not only at what is behind.
+    looks_now: bool,
     pause: Duration,
 }
 
@@ -24,7 +26,7 @@ impl Pace {
     pub fn new(settings: &Settings) -> Self {
         let ms = Duration::from_millis;
         let (shortest, longest) = (ms(settings.poll_min_ms), ms(settings.poll_max_ms));
-        Self { shortest, longest, looked_at: None, looked_for: Duration::ZERO, pause: shortest }
+        Self { shortest, longest, looked_at: None, looked_for: Duration::ZERO, looks_now: false, pause: shortest }
     }
 
     pub fn is_due(&self, now: Instant) -> bool {
@@ -44,18 +46,19 @@ impl Pace {
     /// A look at the present begins.
     pub fn looks(&mut self, now: Instant) {
         self.looked_at = Some(now);
+        self.looks_now = true;
     }
 
-    /// It took so long, and found something or nothing. Where there was something there may be more that nobody was heard to ring for.
+    /// A look took so long, and found something or nothing. Where there was something there may be more that nobody was heard to ring for.
     pub fn looked(&mut self, took: Duration, found: bool) {
         self.looked_for = took;
-        self.pause = if found {
-            self.breath()
-        } else if planted::is(Bug::LostDoorbellWithoutPoll) {
-            Duration::from_secs(3_600)
-        } else {
-            self.longest
-        };
+        let looked_now = std::mem::take(&mut self.looks_now);
+        if found {
+            self.pause = self.breath();
+        } else if looked_now {
+            let never = planted::is(Bug::LostDoorbellWithoutPoll);
+            self.pause = if never { Duration::from_secs(3_600) } else { self.longest };
+        }
     }
 
     /// There is something to see.
@@ -70,7 +73,7 @@ impl Pace {
 
     /// From the beginning of a look to that of the next.
     fn breath(&self) -> Duration {
-        (self.looked_for * (REST + 1)).max(self.shortest).min(self.longest.max(self.looked_for))
+        (self.looked_for * (UNDISTURBED + 1)).max(self.shortest).min(self.longest + self.looked_for)
     }
 }
 
@@ -125,12 +128,23 @@ mod tests {
     }
 
     #[test]
-    fn however_late_it_answers_the_longest_pause_is_not_exceeded() {
+    fn however_late_it_answers_it_is_left_alone_for_the_longest_pause_at_most() {
         let (mut pace, now) = pace();
         pace.looks(now);
-        pace.looked(30 * MS, true);
-        assert_eq!(pace.next(now), now + 50 * MS);
+        pace.looked(20 * MS, true);
+        assert_eq!(pace.next(now), now + 60 * MS);
         pace.looked(70 * MS, true);
-        assert_eq!(pace.next(now), now + 70 * MS);
+        assert_eq!(pace.next(now), now + 120 * MS);
+    }
+
+    #[test]
+    fn a_ring_is_not_forgotten_because_lanes_that_are_behind_had_nothing() {
+        let (mut pace, now) = pace();
+        pace.looks(now);
+        pace.looked(MS / 2, false);
+        pace.rung();
+        // Not at the present.
+        pace.looked(MS / 2, false);
+        assert_eq!(pace.next(now), now + 2 * MS);
     }
 }

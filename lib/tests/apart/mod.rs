@@ -72,17 +72,6 @@ impl Stand {
         ids
     }
 
-    /// All that was commanded has been delivered.
-    async fn delivered(&self) {
-        sqlx::query(
-            "INSERT INTO checkpoints (lane, epoch, from_snapshot, system_identifier, timeline)
-                     SELECT lane, 1, pg_current_snapshot(), 0, 0 FROM lanes",
-        )
-        .execute(&self.fleet.database.owner)
-        .await
-        .unwrap();
-    }
-
     async fn attempts_at_stripe(&self) -> i64 {
         self.fleet.count("SELECT count(*) FROM attempts WHERE gateway = 'stripe'").await
     }
@@ -145,7 +134,7 @@ async fn while_its_only_gateway_fails_a_payment_waits_and_is_paid_once_it_is_bac
     assert_eq!((stand.door.failed(), stand.attempts_at_stripe().await), (FAILURES, FAILURES as i64));
 
     stand.door.becomes(Manner::Open);
-    stand.delivered().await;
+    stand.fleet.passed().await;
     eventually("its command, once the breaker has rested", SOON, async || {
         stand.fleet.settlement.fell_due(waiting).await.unwrap();
         (stand.fleet.status(waiting).await == ("created".into(), 2)).then_some(())

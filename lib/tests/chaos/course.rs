@@ -173,7 +173,8 @@ async fn progress(tally: &Tally, told: &Mutex<String>, over: &CancellationToken)
     }
 }
 
-/// Waits until everybody is up and every payment final. None: that took longer than the bound, which counts from the last fault; so does the
+/// Waits until everybody is up, every payment final, and nothing of any left to ask: of a success that only a callback has told its gateway is
+/// asked yet. None: that took longer than the bound, which counts from the last fault; so does the
 /// load's last request, which may make one more.
 async fn settle(
     stand: &Stand<'_>,
@@ -184,7 +185,7 @@ async fn settle(
     eprintln!("the faults are over; every payment has {bound:?} to become final");
     let crew = join_all(crew.into_iter().map(|member| keeper::ready(stand.ground, tally, member))).await;
     let open = "SELECT count(*) FROM transactions
-        WHERE status NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'reversed', 'review')";
+        WHERE status NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'reversed', 'review') OR due_at IS NOT NULL";
     let mut told = quiet;
     loop {
         let left = count(stand.site, open).await;

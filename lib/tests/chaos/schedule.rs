@@ -190,10 +190,10 @@ impl Draw {
         let mut victims = Bag::default();
         for at_ms in self.times(per_ten_minutes::FREEZES) {
             let place = victims.next(&PLACES, &mut self.dice);
-            // Leases of relays are 5 s long. Memberships of consumer groups 6 s, claims 8 s, both of workers. Ingresses have none.
+            // Leases of relays are 5 s long. Memberships of consumer groups 6 s, claims up to 9.6 s, both of workers. Ingresses have none.
             let ms = match place.0 {
                 Role::Ingress | Role::Relay => self.dice.random_range(5_500..10_000),
-                Role::Worker => self.dice.random_range(8_500..12_500),
+                Role::Worker => self.dice.random_range(9_700..13_500),
             };
             self.add(at_ms, Hand::Place(place), Fault::Freeze(ms));
         }

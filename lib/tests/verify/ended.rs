@@ -74,6 +74,36 @@ async fn a_payment_that_failed_or_expired_though_its_gateway_never_said_so_is_fo
 }
 
 #[tokio::test]
+async fn a_payment_whose_customer_never_came_may_expire_though_its_gateway_keeps_it() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "awaiting_customer", 4_200);
+    world.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
+    world.take(&mut payment, Step { to: "expired", reason: Some("customer_expired"), ..Step::default() }).await;
+    let finding = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    world.state(&payment, "captured");
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at expired");
+}
+
+#[tokio::test]
+async fn a_payment_given_up_as_not_sent_that_stands_on_its_gateways_books_is_found() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    let given_up = Step { to: "failed", substatus: Some("not_sent"), reason: Some("not_sent"), ..Step::default() };
+    world.take(&mut payment, given_up).await;
+    let finding = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    world.charge(&payment, "pending", 4_200);
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "is on the books of a gateway that was sent it");
+    world.state(&payment, "cancelled");
+    let finding = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+}
+
+#[tokio::test]
 async fn a_payment_given_up_because_its_gateway_once_did_not_know_it_is_found() {
     let mut world = World::lawful().await;
     let mut payment = world.accepted(Kind::Deposit, 4_200).await;

@@ -44,7 +44,8 @@ impl Learner<'_> {
     }
 
     /// What a callback alone has told is believed at once and asked about soon after: whoever has the key by which callbacks are signed
-    /// makes no money that its gateway knows nothing of, and a gateway that has told a success in error is found out.
+    /// is found out by its gateway's books, and a gateway that has told a success in error by its own. If it says nothing to the end of the
+    /// schedule, what was told stands.
     fn confirmation(&self) -> Option<Duration> {
         matches!(self.news.source, Source::Callback { .. }).then(|| self.context.policy.ask_in(0))
     }

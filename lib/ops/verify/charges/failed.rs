@@ -23,7 +23,9 @@ impl Books {
             }
             finding.checked += 1;
             let attempt = attempts.get(&(*id, payment.attempt)).copied();
-            if let Some(wrong) = without_cause(payment, attempt, log) {
+            let mut all = (1..=payment.attempt).filter_map(|number| attempts.get(&(*id, number)));
+            let stands = all.any(|(attempt, _)| log.standing.contains(attempt));
+            if let Some(wrong) = without_cause(payment, attempt, stands, log) {
                 let status = payment.status.map_or("?", Status::as_str);
                 finding.violation(|| format!("payment {id} stands at {status}, and {wrong}"));
             }
@@ -31,11 +33,18 @@ impl Books {
     }
 }
 
-fn without_cause(payment: &Payment, attempt: Option<(&Uuid, &Attempt)>, log: &ChargeLog) -> Option<String> {
+/// `stands`: some attempt is on its gateway's books, and has not ended there.
+fn without_cause(
+    payment: &Payment,
+    attempt: Option<(&Uuid, &Attempt)>,
+    stands: bool,
+    log: &ChargeLog,
+) -> Option<String> {
     let Payment { gateway, .. } = payment;
     match (payment.reason.as_deref(), attempt) {
-        // Nothing was sent in the time for sending; a charge of it is found all the same.
-        (Some("not_sent"), _) => None,
+        (Some("not_sent"), _) => stands.then(|| "is on the books of a gateway that was sent it".to_owned()),
+        // The gateway was asked after the customer's time, and had nothing that was paid; it may keep such a payment for long.
+        (Some("customer_expired"), Some((id, _))) if log.standing.contains(id) => None,
         (_, None) => Some("was never sent".to_owned()),
         (Some("not_executed"), Some((_, Attempt { not_found, .. }))) => (*not_found < TOLD_TWICE)
             .then(|| format!("{gateway} was heard {not_found} times, not {TOLD_TWICE}, not to know it")),
