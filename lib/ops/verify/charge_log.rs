@@ -109,8 +109,10 @@ pub struct ChargeLog {
     pub unanswered: HashSet<Uuid>,
     /// Attempts of which it tells: something was ordered for them, or put onto a gateway's books.
     pub told: HashSet<Uuid>,
-    /// Attempts that a gateway has refused, or has on its books as ended without success.
-    pub denied: HashSet<Uuid>,
+    /// Attempts whose creation a gateway has refused, at least once.
+    refused: HashSet<Uuid>,
+    /// Attempts that a gateway has, or had, on its books as ended without success.
+    ended: HashSet<Uuid>,
     /// Attempts that a gateway has on its books, not ended without success.
     pub standing: HashSet<Uuid>,
     /// Events that gateways meant to tell of, as (gateway, event id).
@@ -174,7 +176,7 @@ impl ChargeLog {
                 );
                 let creates = operation.as_deref() == Some(Operation::Create.as_str());
                 if creates && matches!(answer.as_str(), "refused" | "key_misused") {
-                    self.denied.extend(attempt_id);
+                    self.refused.extend(attempt_id);
                 }
                 match attempt_id {
                     Some(attempt) if silent => drop(self.unanswered.insert(attempt)),
@@ -222,10 +224,17 @@ impl ChargeLog {
     /// What a gateway has last put onto its books of an attempt.
     fn stands(&mut self, attempt: Option<Uuid>, stands: bool) {
         let Some(attempt) = attempt else { return };
-        let (now, before) =
-            if stands { (&mut self.standing, &mut self.denied) } else { (&mut self.denied, &mut self.standing) };
-        now.insert(attempt);
-        before.remove(&attempt);
+        if stands {
+            self.standing.insert(attempt);
+        } else {
+            self.standing.remove(&attempt);
+            self.ended.insert(attempt);
+        }
+    }
+
+    /// Its gateway has said that it comes to nothing. A refusal says so only where nothing stands: a call before it may have been executed.
+    pub fn denied(&self, attempt: &Uuid) -> bool {
+        self.ended.contains(attempt) || (self.refused.contains(attempt) && !self.standing.contains(attempt))
     }
 
     /// Lies that do not touch what is believed of a payment (late, doubled, forged or missing callbacks) excuse nothing.
@@ -308,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_denied_by_a_refusal_of_its_creation_or_its_end_and_as_long_as_nothing_stands() {
+    fn an_attempt_is_denied_by_its_end_or_by_a_refusal_of_its_creation_where_nothing_stands() {
         let refused = |operation: &str| {
             format!(
                 r#"{{"entry":"request","gateway":"paypal","operation":"{operation}","money_moving":true,"key":null,"attempt_id":"00000000-0000-0000-0000-000000000001","arrived_at":"2026-11-20T09:59:59Z","answer":"refused"}}"#
@@ -316,13 +325,12 @@ mod tests {
         };
         let denied = |lines: &[&str]| {
             let log = read(&format!("{}\n", lines.join("\n"))).unwrap();
-            log.denied.contains(&Uuid::from_u128(1))
+            log.denied(&Uuid::from_u128(1))
         };
         assert!(denied(&[&refused("create")]));
         assert!(!denied(&[CHARGE, &refused("capture")]));
         assert!(!denied(&[&refused("create"), CHARGE]));
         assert!(denied(&[CHARGE, &state("expired")]));
-        assert!(!denied(&[CHARGE, &state("expired"), &state("captured")]));
     }
 
     #[test]

@@ -153,7 +153,6 @@ impl Fleet {
         Command { transaction_id: id, act: Act::Create, attempt: 1, gateway: "stripe".into(), version: 1, calls: 0 }
     }
 
-    /// (available, held, owed)
     /// The relay has passed everything that there is so far.
     pub async fn passed(&self) {
         sqlx::query(
@@ -165,6 +164,7 @@ impl Fleet {
         .unwrap();
     }
 
+    /// (available, held, owed)
     pub async fn balances(&self) -> (i64, i64, i64) {
         sqlx::query_as("SELECT available, held, owed FROM accounts WHERE id = $1")
             .bind(self.account)

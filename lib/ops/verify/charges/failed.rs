@@ -48,6 +48,6 @@ fn without_cause(
         (_, None) => Some("was never sent".to_owned()),
         (Some("not_executed"), Some((_, Attempt { not_found, .. }))) => (*not_found < TOLD_TWICE)
             .then(|| format!("{gateway} was heard {not_found} times, not {TOLD_TWICE}, not to know it")),
-        (_, Some((id, _))) => (!log.denied.contains(id)).then(|| format!("{gateway} has neither refused nor ended it")),
+        (_, Some((id, _))) => (!log.denied(id)).then(|| format!("{gateway} has neither refused nor ended it")),
     }
 }
