@@ -2,21 +2,26 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use payfleet::dev::servers::{Supervised, free_port, stop_orphan};
 use rand::Rng;
 use rand::rngs::StdRng;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::sync::Mutex;
 
-const NAME: &str = "toxiproxy";
 /// Where `make prepare` installs it.
 const PROGRAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/.dev/toxiproxy/server");
 /// The one toxic that a line has at a time.
 const TOXIC: &str = "toxic";
+/// What each Toxiproxy calls its one line.
+const LINE: &str = "line";
+/// One that has not answered by then never will.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Who speaks to whom.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -176,62 +181,108 @@ pub fn must_be_installed() {
     assert!(Path::new(PROGRAM).is_file(), "{PROGRAM} is not there: `make prepare` installs it");
 }
 
-pub struct Proxies {
+/// One line's Toxiproxy. Each line has a process of its own: now and then one hangs for ever when a toxic is taken away while much is
+/// written (Shopify/toxiproxy#558), and must take no other line with it.
+struct Proxy {
+    name: String,
+    directory: PathBuf,
+    /// (port here, port there)
+    ports: (u16, u16),
     server: Supervised,
-    http: reqwest::Client,
     base: String,
 }
 
-impl Proxies {
-    /// Starts it with a line for each (port here, port there).
-    pub async fn start(directory: &Path, lines: &BTreeMap<Line, (u16, u16)>) -> Self {
-        stop_orphan(NAME, directory, Signal::TERM).await;
+impl Proxy {
+    async fn start(line: Line, directory: &Path, ports: (u16, u16)) -> Self {
+        let name = format!("toxiproxy-{line:?}").to_lowercase();
+        stop_orphan(&name, directory, Signal::TERM).await;
+        let (server, base) = Self::serve(&name, directory, ports).await;
+        Self { name, directory: directory.to_owned(), ports, server, base }
+    }
+
+    async fn serve(name: &str, directory: &Path, (here, there): (u16, u16)) -> (Supervised, String) {
         let port = free_port().unwrap();
         let mut command = Command::new(PROGRAM);
         command.args(["-host", "127.0.0.1", "-port"]).arg(port.to_string());
         command.env("LOG_LEVEL", "error");
-        let server = Supervised::start(NAME, directory, command, Signal::TERM).unwrap();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(10)).build().unwrap();
-        let mut proxies = Self { server, http, base: format!("http://127.0.0.1:{port}") };
-        let (http, version) = (proxies.http.clone(), format!("{}/version", proxies.base));
+        let mut server = Supervised::start(name, directory, command, Signal::TERM).unwrap();
+        let (http, base) = (http(), format!("http://127.0.0.1:{port}"));
+        let version = format!("{base}/version");
         let asking = || {
             let asked = http.get(&version).send();
             async move { asked.await.is_ok() }
         };
-        proxies.server.until(asking).await.unwrap();
-        for (line, (here, there)) in lines {
-            let (listen, upstream) = (format!("127.0.0.1:{here}"), format!("127.0.0.1:{there}"));
-            let name = format!("{line:?}");
-            proxies
-                .post("/proxies", &json!({ "name": name, "listen": listen, "upstream": upstream, "enabled": true }))
-                .await;
-        }
-        proxies
+        server.until(asking).await.unwrap();
+        let (listen, upstream) = (format!("127.0.0.1:{here}"), format!("127.0.0.1:{there}"));
+        let line = json!({ "name": LINE, "listen": listen, "upstream": upstream, "enabled": true });
+        let answer = http.post(format!("{base}/proxies")).json(&line).send().await.unwrap();
+        assert!(answer.status().is_success(), "{name}, {line}: {}", answer.text().await.unwrap_or_default());
+        (server, base)
     }
 
-    async fn post(&self, path: &str, body: &Value) {
-        let answer = self.http.post(format!("{}{path}", self.base)).json(body).send().await.unwrap();
-        let status = answer.status();
-        assert!(status.is_success(), "toxiproxy, {path} {body}: {status} {}", answer.text().await.unwrap_or_default());
-    }
-
-    pub async fn poison(&self, line: Line, toxic: Toxic, percent: u32) {
-        match toxic.json(percent) {
-            Some(toxic) => self.post(&format!("/proxies/{line:?}/toxics"), &toxic).await,
-            None => self.post(&format!("/proxies/{line:?}"), &json!({ "enabled": false })).await,
+    /// One that hangs is started anew: its connections are gone, and no toxic is left.
+    async fn ordered(&mut self, request: reqwest::RequestBuilder) -> bool {
+        match request.send().await {
+            Ok(answer) => {
+                let status = answer.status();
+                assert!(status.is_success(), "{}: {status} {}", self.name, answer.text().await.unwrap_or_default());
+                true
+            }
+            Err(error) => {
+                assert!(error.is_timeout(), "{}: {error}", self.name);
+                self.server.kill().await;
+                (self.server, self.base) = Self::serve(&self.name, &self.directory, self.ports).await;
+                false
+            }
         }
     }
+}
 
-    pub async fn cure(&self, line: Line, toxic: Toxic) {
-        if toxic == Toxic::Cut {
-            return self.post(&format!("/proxies/{line:?}"), &json!({ "enabled": true })).await;
-        }
-        let url = format!("{}/proxies/{line:?}/toxics/{TOXIC}", self.base);
-        let status = self.http.delete(url).send().await.unwrap().status();
-        assert!(status.is_success(), "toxiproxy, cure of {line:?}: {status}");
+fn http() -> reqwest::Client {
+    reqwest::Client::builder().no_proxy().timeout(PATIENCE).build().unwrap()
+}
+
+pub struct Proxies {
+    lines: BTreeMap<Line, Mutex<Proxy>>,
+    http: reqwest::Client,
+}
+
+impl Proxies {
+    /// Starts one for each line (port here, port there).
+    pub async fn start(directory: &Path, lines: &BTreeMap<Line, (u16, u16)>) -> Self {
+        let starting = lines.iter().map(async |(line, ports)| {
+            let proxy = Proxy::start(*line, directory, *ports).await;
+            (*line, Mutex::new(proxy))
+        });
+        let lines = join_all(starting).await.into_iter().collect();
+        Self { lines, http: http() }
+    }
+
+    /// False: its proxy hung, and was started anew.
+    pub async fn poison(&self, line: Line, toxic: Toxic, percent: u32) -> bool {
+        let mut proxy = self.lines[&line].lock().await;
+        let request = match toxic.json(percent) {
+            Some(toxic) => self.http.post(format!("{}/proxies/{LINE}/toxics", proxy.base)).json(&toxic),
+            None => self.enabled(&proxy, false),
+        };
+        proxy.ordered(request).await
+    }
+
+    /// Likewise; the toxic is gone either way.
+    pub async fn cure(&self, line: Line, toxic: Toxic) -> bool {
+        let mut proxy = self.lines[&line].lock().await;
+        let request = match toxic {
+            Toxic::Cut => self.enabled(&proxy, true),
+            _ => self.http.delete(format!("{}/proxies/{LINE}/toxics/{TOXIC}", proxy.base)),
+        };
+        proxy.ordered(request).await
+    }
+
+    fn enabled(&self, proxy: &Proxy, enabled: bool) -> reqwest::RequestBuilder {
+        self.http.post(format!("{}/proxies/{LINE}", proxy.base)).json(&json!({ "enabled": enabled }))
     }
 
     pub async fn stop(self) {
-        self.server.stop().await;
+        join_all(self.lines.into_values().map(|proxy| proxy.into_inner().server.stop())).await;
     }
 }

@@ -102,9 +102,12 @@ async fn order(server: &Redis, order: &str) {
 pub async fn line(line: Line, proxies: &Proxies, acts: Vec<Act>, tally: &Tally) {
     each(acts, tally, async |fault| {
         let Fault::Toxic { toxic, percent, ms } = fault else { unreachable!("{fault:?} of {line:?}") };
-        proxies.poison(line, toxic, percent).await;
+        let poisoned = proxies.poison(line, toxic, percent).await;
         pass(ms).await;
-        proxies.cure(line, toxic).await;
+        let cured = proxies.cure(line, toxic).await;
+        if !(poisoned && cured) {
+            tally.done("a line's proxy hung, and was started anew");
+        }
     })
     .await;
 }
