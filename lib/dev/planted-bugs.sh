@@ -67,7 +67,7 @@ found_by() {
     local finding
     if [ -n "$by_chaos" ]; then
         # What is wrong about the payments; a run that was too weak proves nothing.
-        grep -oE 'I[0-9]+ violated [0-9]+ times|not every payment was final|[0-9]+ clients were never told|[0-9]+ clients were given the payment of another order|ended by itself' "$2" | sort -Vu | paste -sd ';' | sed 's/;/; /g'
+        grep -oE 'I[0-9]+ violated [0-9]+ times|not every payment was final|[0-9]+ clients were never told|[0-9]+ clients were given the payment of another order|[0-9]+ of [0-9]+ unreadable records were never buried|ended by itself' "$2" | sort -Vu | paste -sd ';' | sed 's/;/; /g'
         return
     fi
     if [[ ${catchers[${1:-none}]:-} != fleet::million::* ]]; then

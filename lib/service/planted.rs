@@ -50,7 +50,7 @@ macro_rules! bugs {
 
 bugs! {
     /// The relay looks for rows with an id above the last one it sent: late committers are skipped.
-    CursorIdGreaterThanLast = "cursor-id-greater-than-last" by "fleet::million::" saying "what was committed is not on the topics",
+    CursorIdGreaterThanLast = "cursor-id-greater-than-last" by "fleet::million::" saying "what was committed is not on the topics" in_chaos "I9 violated|I10 violated",
     /// The relay keeps its cursors in memory when it connects to Postgres again.
     CursorKeptOverReconnect = "cursor-kept-over-reconnect" by "fleet::million::" saying "what was committed is not on the topics",
     /// Truncation looks whether every lane has passed, then locks, then truncates without looking again.
@@ -58,17 +58,17 @@ bugs! {
     /// The producer goes on behind a record that was refused.
     FollowersPassARefusedRecord = "followers-pass-a-refused-record" by "fleet::million::" saying "events overtook each other",
     /// Checkpoints are written whatever the lane's epoch has become.
-    NoEpochCheck = "no-epoch-check" by "fleet::million::" saying "a checkpoint of an old epoch after one of a newer",
+    NoEpochCheck = "no-epoch-check" by "fleet::million::" saying "a checkpoint of an old epoch after one of a newer" in_chaos "I19 violated",
     /// Progress is stored as far as rows were read, acknowledged or not.
-    CheckpointBeforeAck = "checkpoint-before-ack" by "fleet::million::" saying "what was committed is not on the topics",
+    CheckpointBeforeAck = "checkpoint-before-ack" by "fleet::million::" saying "what was committed is not on the topics" in_chaos "I9 violated|I10 violated",
     /// An order is answered 202 before it is committed.
-    AnswerBeforeCommit = "answer-before-commit" by "idempotency::faults::while_postgres_is_away_nothing_is_accepted_and_the_key_stays_free" saying "left: 202 right: 503",
+    AnswerBeforeCommit = "answer-before-commit" by "idempotency::faults::while_postgres_is_away_nothing_is_accepted_and_the_key_stays_free" saying "left: 202 right: 503" in_chaos "I6 violated|I17 violated",
     /// That a commit may have happened whose answer was lost is told as "nothing was done".
     DoubtToldAsRefusal = "doubt-told-as-refusal" by "ingress::locked::a_request_whose_session_was_lost_is_never_told_that_nothing_was_committed" saying "Unavailable",
     /// Another order under a key that was used is answered with the first one's payment.
-    ReplayWithoutComparing = "replay-without-comparing" by "idempotency::another_order_under_the_same_key_is_refused_with_redis_or_without" saying "left: 202 right: 422",
+    ReplayWithoutComparing = "replay-without-comparing" by "idempotency::another_order_under_the_same_key_is_refused_with_redis_or_without" saying "left: 202 right: 422" in_chaos "clients were given the payment of another order",
     /// A callback is thanked for before it is stored.
-    CallbackThankedBeforeCommit = "callback-thanked-before-commit" by "callback::http::without_a_commit_there_is_no_2xx" saying "left: 202 right: 503",
+    CallbackThankedBeforeCommit = "callback-thanked-before-commit" by "callback::http::without_a_commit_there_is_no_2xx" saying "left: 202 right: 503" in_chaos "I15 violated",
     /// A callback that was signed at any time is taken.
     StaleCallbackTaken = "stale-callback-taken" by "callback::http::what_is_forged_old_or_of_the_future_is_401_and_not_stored" saying "left: 202 right: 401",
     /// Each delivery of a callback is an event of its own.
@@ -90,9 +90,9 @@ bugs! {
     /// A lane that is behind goes on at the next tick instead of where it stands.
     TickGap = "tick-gap" by "outbox::deltas::ticks_cut_a_backlog_into_slices_that_together_are_all_of_it" saying "left: .0, ",
     /// The gateway is called first, and the attempt put on record after.
-    AttemptAfterCall = "attempt-after-call" by "worker::a_command_handled_by_many_at_once_calls_the_gateway_once" saying "left: [0-9]+ right: 1",
+    AttemptAfterCall = "attempt-after-call" by "worker::a_command_handled_by_many_at_once_calls_the_gateway_once" saying "left: [0-9]+ right: 1" in_chaos "I25 violated",
     /// A payment that is sent again is sent under a new key.
-    NewKeyOnRetry = "new-key-on-retry" by "worker::a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key" saying "left: .submitting. right: .succeeded.",
+    NewKeyOnRetry = "new-key-on-retry" by "worker::a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key" saying "left: .submitting. right: .succeeded." in_chaos "I25 violated|I5 violated",
     /// A command that is consumed again while its call may be under way is carried out again.
     RedeliveryWithoutAsking = "redelivery-without-asking" by "worker::a_command_consumed_again_after_its_worker_died_calls_nobody" saying "it was called blind",
     /// An answer that cannot be recorded at once is thrown away.
@@ -100,21 +100,21 @@ bugs! {
     /// Bytes of a call leave at any time, however late its worker thaws.
     NoSendBy = "no-send-by" by "gateways::timing::nothing_is_sent_over_a_kept_connection_after_send_by" saying "connection closed before message completed",
     /// A call whose answer was lost counts as never sent.
-    LostTakenForNotSent = "lost-taken-for-not-sent" by "gateways::client::no_answer_in_time_is_unknown" saying "Unreachable",
+    LostTakenForNotSent = "lost-taken-for-not-sent" by "gateways::client::no_answer_in_time_is_unknown" saying "Unreachable" in_chaos "I5 violated",
     /// PayPal's amounts are read by way of floats.
-    FloatRounding = "float-rounding" by "gateway::paypal::amount::tests::every_amount_is_read_to_its_last_minor_unit" saying "minor: 28, .* minor: 29, ",
+    FloatRounding = "float-rounding" by "gateway::paypal::amount::tests::every_amount_is_read_to_its_last_minor_unit" saying "minor: 28, .* minor: 29, " in_chaos "I7 violated",
     /// A call that times out fails the payment.
-    HoldReleasedOnTimeOut = "hold-released-on-time-out" by "worker::a_withdrawal_whose_call_times_out_keeps_its_hold_until_its_gateway_says_how_it_ended" saying "left: .*failed.* right: .*unknown",
+    HoldReleasedOnTimeOut = "hold-released-on-time-out" by "worker::a_withdrawal_whose_call_times_out_keeps_its_hold_until_its_gateway_says_how_it_ended" saying "left: .*failed.* right: .*unknown" in_chaos "I5 violated",
     /// A payment whose outcome is unknown goes to the next gateway.
-    FallbackAfterUnknown = "fallback-after-unknown" by "worker::an_unknown_outcome_is_asked_about_and_never_sent_elsewhere" saying "left: .created. right: .unknown.",
+    FallbackAfterUnknown = "fallback-after-unknown" by "worker::an_unknown_outcome_is_asked_about_and_never_sent_elsewhere" saying "left: .created. right: .unknown." in_chaos "I5 violated",
     /// The refusal of a call that was not the only one is taken as definite.
     RefusalOfASecondCall = "refusal-of-a-second-call" by "worker::a_refusal_of_a_payment_that_was_sent_before_sends_it_nowhere_else" saying "left: .created. right: .unknown.",
     /// "No such payment" fails the payment at once.
-    NotFoundTakenForFailure = "not-found-taken-for-failure" by "worker::a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key" saying "RowNotFound",
+    NotFoundTakenForFailure = "not-found-taken-for-failure" by "worker::a_worker_that_died_before_the_call_leaves_a_payment_that_is_sent_once_with_the_same_key" saying "RowNotFound" in_chaos "I5 violated",
     /// A success counts for the amount of the order, whatever the gateway says.
     AmountNotCompared = "amount-not-compared" by "endings::a_human_settles_a_wrong_amount_and_the_difference_stands_in_suspense" saying "left: .succeeded. right: .review.",
     /// A hold is released with the step that posts it. The database refuses the step by a constraint.
-    HoldPostedAndReleased = "hold-posted-and-released" by "settlement::a_hold_is_posted_or_released_never_both" saying "Refused.Failed.Database",
+    HoldPostedAndReleased = "hold-posted-and-released" by "settlement::a_hold_is_posted_or_released_never_both" saying "Refused.Failed.Database" in_chaos "I5 violated|I7 violated",
 }
 
 /// Is this bug planted?

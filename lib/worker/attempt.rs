@@ -79,6 +79,7 @@ impl Attempts {
             let begin =
                 self.settlement.decide(&transaction, now, |context| begin(&transaction, &command, fresh, context))?;
             let committed = match begin {
+                // The command that led here has left. Should a later one wait, it may be given twice, which costs little.
                 Begin::Ask { attempt } => return self.settlement.ask(&transaction, attempt, now, true).await,
                 Begin::Instead(decision) => self.settlement.carry_out(transaction.id, decision).await?,
                 Begin::Call { change, attempt, operation } => {

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::bound::Times;
 use super::clients::Clients;
 use super::keeper::{self, Keeper};
+use super::poison;
 use super::proxies::Line;
 use super::report::Run;
 use super::schedule::{Hand, Schedule, Size};
@@ -37,6 +38,8 @@ const IN_FLOW: i64 = 30;
 /// Between two lines that say how it goes.
 const TELL: Duration = Duration::from_secs(5);
 const LOOK: Duration = Duration::from_millis(250);
+/// Consumers are a moment behind what is final.
+const BURIED_WITHIN: Duration = Duration::from_secs(20);
 /// The relays are a moment behind the commits.
 const SENT_WITHIN: Duration = Duration::from_secs(30);
 
@@ -95,6 +98,7 @@ pub async fn run(mut stand: Stand<'_>, size: Size, times: Times, schedule: &Sche
     let (outcome, (crew, quiet, tally)) = tokio::join!(loading, breaking);
     let (bound, outcome) = (times.bound(length), outcome.unwrap());
     let (settled_after, crew) = settle(&stand, &tally, crew, (quiet, bound)).await;
+    buried(&stand, &tally).await;
     let verified = judge(stand.site).await;
     dismiss(&stand, &tally, crew).await;
     if !stand.simulator.stop().await.success() {
@@ -201,6 +205,29 @@ async fn settle(
         }
         tokio::time::sleep(LOOK).await;
     }
+}
+
+/// Every record that nobody can read lies among the dead letters, with the place it came from.
+async fn buried(stand: &Stand<'_>, tally: &Tally) {
+    let (poisoned, limit) = (tally.counts().poisoned, Instant::now() + BURIED_WITHIN);
+    let mut books = stand.site.postgres_settings().connect("chaos").await.unwrap();
+    loop {
+        let letters: Vec<poison::Stand> =
+            sqlx::query_as("SELECT partition, \"offset\" FROM dead_letters WHERE topic = $1")
+                .bind(poison::topic())
+                .fetch_all(&mut books)
+                .await
+                .unwrap();
+        let missing = poisoned.iter().filter(|place| !letters.contains(place)).count();
+        if missing == 0 {
+            break;
+        }
+        if Instant::now() > limit {
+            break tally.failure(format!("{missing} of {} unreadable records were never buried", poisoned.len()));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    books.close().await.ok();
 }
 
 /// How often the gateways told each lie.

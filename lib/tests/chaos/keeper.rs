@@ -166,8 +166,11 @@ impl<'a> Keeper<'a> {
     async fn poison(&self) {
         const WHAT: &str = "unreadable records on a topic";
         match poison::spread(&self.ground.brokers).await {
-            Ok(0) => self.tally.not_done(WHAT, "nothing to copy"),
-            Ok(_) => self.tally.done(WHAT),
+            Ok(none) if none.is_empty() => self.tally.not_done(WHAT, "none arrived"),
+            Ok(stand) => {
+                self.tally.poisoned(stand);
+                self.tally.done(WHAT);
+            }
             Err(error) => self.tally.not_done(WHAT, &error.to_string()),
         }
     }

@@ -1,24 +1,49 @@
 //! Records that nobody can read, on a topic of commands: copies of what is there, under a type that does not exist. Payload, key and number
 //! stay, so that the checker sees a repetition, which is allowed; and the payment's own command is there all the same.
 
+use std::collections::BTreeSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use payfleet::domain::event::{commands_of, header};
+use rdkafka::client::ClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::KafkaError;
 use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
 const WITHIN: Duration = Duration::from_secs(3);
 
-/// One on each partition of a topic that there is a record to copy on; how many.
-pub async fn spread(brokers: &str) -> Result<usize, KafkaError> {
-    let brokers = brokers.to_owned();
-    tokio::task::spawn_blocking(move || copy_last(&brokers, &commands_of("stripe"))).await.unwrap()
+/// Where a record stands on the topic: (partition, offset).
+pub type Stand = (i32, i64);
+
+#[derive(Default)]
+struct Arrived(Mutex<BTreeSet<Stand>>);
+
+impl ClientContext for Arrived {}
+
+impl ProducerContext for Arrived {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Ok(record) = result {
+            self.0.lock().unwrap().insert((record.partition(), record.offset()));
+        }
+    }
 }
 
-fn copy_last(brokers: &str, topic: &str) -> Result<usize, KafkaError> {
+pub fn topic() -> String {
+    commands_of("stripe")
+}
+
+/// One on each partition of the topic that there is a record to copy on: where they stand, as far as the broker has said so.
+pub async fn spread(brokers: &str) -> Result<BTreeSet<Stand>, KafkaError> {
+    let brokers = brokers.to_owned();
+    tokio::task::spawn_blocking(move || copy_last(&brokers, &topic())).await.unwrap()
+}
+
+fn copy_last(brokers: &str, topic: &str) -> Result<BTreeSet<Stand>, KafkaError> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", brokers).set("group.id", "chaos-poison").set("enable.auto.commit", "false");
     client.set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
@@ -32,22 +57,24 @@ fn copy_last(brokers: &str, topic: &str) -> Result<usize, KafkaError> {
         }
     }
     consumer.assign(&last)?;
-    let producer: BaseProducer = client.set("message.timeout.ms", "3000").create()?;
+    let arrived = Arrived::default();
+    let producer: BaseProducer<Arrived> = client.set("message.timeout.ms", "3000").create_with_context(arrived)?;
     let mut left = last.count();
-    let mut copied = 0;
     while left > 0 {
         let Some(message) = consumer.poll(WITHIN) else { break };
         let message = message?;
         left -= 1;
-        copied += usize::from(produce(&producer, &message)?);
+        produce(&producer, &message)?;
     }
-    producer.flush(WITHIN)?;
-    Ok(copied)
+    // What has not arrived by then may yet; nobody counts on it.
+    producer.flush(WITHIN * 2).ok();
+    let arrived = producer.context().0.lock().unwrap().clone();
+    Ok(arrived)
 }
 
-fn produce(producer: &BaseProducer, message: &BorrowedMessage<'_>) -> Result<bool, KafkaError> {
+fn produce(producer: &BaseProducer<Arrived>, message: &BorrowedMessage<'_>) -> Result<(), KafkaError> {
     let (Some(key), Some(payload), Some(headers)) = (message.key(), message.payload(), message.headers()) else {
-        return Ok(false);
+        return Ok(());
     };
     let mut odd = OwnedHeaders::new();
     for kept in headers.iter() {
@@ -55,6 +82,5 @@ fn produce(producer: &BaseProducer, message: &BorrowedMessage<'_>) -> Result<boo
         odd = odd.insert(Header { key: kept.key, value });
     }
     let record = BaseRecord::to(message.topic()).partition(message.partition()).key(key).payload(payload).headers(odd);
-    producer.send(record).map_err(|(error, _)| error)?;
-    Ok(true)
+    producer.send(record).map_err(|(error, _)| error)
 }

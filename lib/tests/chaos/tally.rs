@@ -1,11 +1,12 @@
 //! What was done to the fleet, as it is done.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard};
 use std::time::Instant;
 
 use payfleet::service::failpoint::Window;
 
+use super::poison::Stand;
 use crate::fleet::crew::Role;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -21,6 +22,8 @@ pub struct Counts {
     /// With the reason.
     pub not_done: BTreeMap<String, u64>,
     pub kills: BTreeMap<Role, Kills>,
+    /// Records that nobody can read, where they stand.
+    pub poisoned: BTreeSet<Stand>,
     /// What must not have happened, whatever the books say.
     pub failures: Vec<String>,
 }
@@ -53,6 +56,10 @@ impl Tally {
 
     pub fn not_done(&self, what: &str, why: &str) {
         *self.lock().not_done.entry(format!("{what}: {why}")).or_default() += 1;
+    }
+
+    pub fn poisoned(&self, stand: BTreeSet<Stand>) {
+        self.lock().poisoned.extend(stand);
     }
 
     pub fn killed(&self, role: Role, at_work: bool) {
