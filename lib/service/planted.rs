@@ -82,7 +82,7 @@ bugs! {
     /// A record whose handling failed counts as done.
     FailedRecordCountsAsDone = "failed-record-counts-as-done" by "kafka::offsets::an_infrastructure_error_never_advances_the_offset_and_holds_no_other_key" saying "waited .* for: a commit up to the record",
     /// A dead record is passed without being buried.
-    DeadRecordDropped = "dead-record-dropped" by "dead_letters::an_offset_passes_a_dead_record_only_when_it_is_buried" saying "left: .0, 0. right: .3, 1.",
+    DeadRecordDropped = "dead-record-dropped" by "dead_letters::an_offset_passes_a_dead_record_only_when_it_is_buried" saying "left: .0, 0. right: .3, 1." in_chaos "unreadable records were never buried",
     /// Records of one key are handled at the same time.
     RecordsOfAKeyAtOnce = "records-of-a-key-at-once" by "kafka::order::the_records_of_a_key_are_handled_one_at_a_time_and_in_order" saying "two records of a key at once",
     /// A relay that has found nothing looks again only when the bell rings.
