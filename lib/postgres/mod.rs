@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgPool, PgPoolOptions};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::{ConnectOptions, Connection, Row};
 
 use crate::service::config::without_password;
 use crate::service::retry::policy;
@@ -137,9 +137,14 @@ async fn must_take_writes(connection: &mut PgConnection) -> Result<(), sqlx::Err
 
 /// A connection may lead to a server that is a standby, or has become one: another one may lead to its successor. One that somebody
 /// stopped waiting for goes back to the pool with its statement under way: without an answer in time it does not keep its place there.
+///
+/// That statement may be a `BEGIN`. sqlx rolls back what it has seen begin; the transaction of a `BEGIN` whose answer nobody waited for
+/// would stay open, and whatever is done over the connection afterwards would be told as done and go with it. So the question comes with
+/// an end to any transaction: the server begins none within another, and ends the one there is.
 async fn takes_writes(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
-    let asked = sqlx::query_scalar("SELECT NOT current_setting('transaction_read_only')::boolean");
-    within(WORD_ARRIVES_WITHIN, asked.fetch_one(connection)).await
+    let asked = sqlx::raw_sql("BEGIN; SELECT NOT current_setting('transaction_read_only')::boolean; ROLLBACK");
+    let answer = within(WORD_ARRIVES_WITHIN, asked.fetch_all(connection)).await?;
+    answer.first().ok_or(sqlx::Error::RowNotFound)?.try_get(0)
 }
 
 /// The connection leads to a server that takes no writes, such as a standby; the statement did nothing.

@@ -65,6 +65,7 @@ async fn a_search_from_the_very_beginning_does_not_wait_long_for_a_server_that_h
     let pool = Settings { pool: 1, ..road.settings(&database) }.lazy_pool("test").unwrap();
     let limit = Duration::from_millis(500);
     due::claim(&pool, &search(), 20 * limit).await.unwrap();
+    eventually("the connection to be back", LIMIT, async || (pool.num_idle() == 1).then_some(())).await;
     road.fall_silent();
     // The first may find its connection gone already; whatever it finds, it is found in time.
     tokio::time::timeout(LIMIT, due::claim(&pool, &search(), limit)).await.unwrap().ok();
@@ -72,6 +73,35 @@ async fn a_search_from_the_very_beginning_does_not_wait_long_for_a_server_that_h
         due::claim(&pool, &search(), 20 * limit).await.ok()
     })
     .await;
+}
+
+/// A `BEGIN` may have left for a server that answers late, and nobody waits for it any more.
+#[tokio::test]
+async fn whatever_is_done_after_a_claim_that_was_given_up_halfway_is_committed() {
+    let database = Database::new().await;
+    let id = payments(&database.owner, "bank", &[60_000]).await[0];
+    let pool = Settings { pool: 1, ..database.settings() }.lazy_pool("test").unwrap();
+    due::claim(&pool, &search(), MINUTE).await.unwrap();
+    for polls in 1..=8 {
+        eventually("the connection to be back", LIMIT, async || (pool.num_idle() == 1).then_some(())).await;
+        let search = search();
+        let mut claim = Box::pin(due::claim(&pool, &search, MINUTE));
+        for _ in 0..polls {
+            if futures_util::poll!(claim.as_mut()).is_ready() {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        drop(claim);
+        let noted = sqlx::query("UPDATE transactions SET asks = $2 WHERE id = $1").bind(id).bind(polls);
+        noted.execute(&pool).await.unwrap();
+        let asks: i32 = sqlx::query_scalar("SELECT asks::int FROM transactions WHERE id = $1")
+            .bind(id)
+            .fetch_one(&database.owner)
+            .await
+            .unwrap();
+        assert_eq!(asks, polls, "given up after {polls} polls");
+    }
 }
 
 /// Pages that a search reads, entered at `from`.
