@@ -54,12 +54,14 @@ pub async fn note_attempt(pool: &PgPool, news: &AttemptChange) -> Result<(), sql
     .map(drop)
 }
 
-/// The relay has passed the payment's latest command: it is on its topic.
+/// The relay has passed the payment's latest command, or a worker has begun what it orders: it is on its topic. An order to ask counts like
+/// any other, though the one to send may have left before it: that costs one more question.
 pub async fn is_delivered(pool: &PgPool, id: Uuid, lane: i16) -> Result<bool, sqlx::Error> {
     sqlx::query_scalar!(
         r#"SELECT pg_visible_in_snapshot(
                       t.xid,
                       (SELECT c.from_snapshot FROM checkpoints c WHERE c.lane = $2 ORDER BY c.epoch DESC, c.id DESC LIMIT 1))
+                  OR EXISTS (SELECT FROM transitions b WHERE b.transaction_id = $1 AND b.version > t.version AND b.cause LIKE 'begin:%')
            FROM transitions t
            WHERE t.transaction_id = $1 AND t.command_seq IS NOT NULL
            ORDER BY t.version DESC

@@ -98,6 +98,25 @@ pub struct Charge {
     pub amount: i64,
     pub currency: String,
     pub fate: Fate,
+    /// It has, at least once, ended without success.
+    pub has_ended: bool,
+    /// Nobody has approved it yet.
+    pub awaits_customer: bool,
+}
+
+impl Charge {
+    /// It can still move money, and never was said to have ended.
+    pub fn is_open(&self) -> bool {
+        self.fate == Fate::NotMoved && !self.has_ended
+    }
+
+    fn enters(&mut self, state: &str) -> bool {
+        let Some(fate) = fate_of(state) else { return false };
+        self.fate = fate;
+        self.has_ended |= is_denial(state);
+        self.awaits_customer = state == "awaiting_customer";
+        true
+    }
 }
 
 #[derive(Default, Debug)]
@@ -110,11 +129,7 @@ pub struct ChargeLog {
     /// Attempts of which it tells: something was ordered for them, or put onto a gateway's books.
     pub told: HashSet<Uuid>,
     /// Attempts whose creation a gateway has refused, at least once.
-    refused: HashSet<Uuid>,
-    /// Attempts that a gateway has, or had, on its books as ended without success.
-    ended: HashSet<Uuid>,
-    /// Attempts that a gateway has on its books, not ended without success.
-    pub standing: HashSet<Uuid>,
+    pub refused: HashSet<Uuid>,
     /// Events that gateways meant to tell of, as (gateway, event id).
     pub events: HashSet<(String, String)>,
     /// Those for which somebody thanked with 2xx.
@@ -186,25 +201,25 @@ impl ChargeLog {
             }
             Line::Charge { gateway, reference, attempt_id, direction, amount, currency, result, at } => {
                 self.begins_at.get_or_insert(at);
-                let is_denial = is_denial(&result);
-                let fate = fate_of(&result).ok_or(Refused::Word(result))?;
                 self.told.extend(attempt_id);
-                self.stands(attempt_id, !is_denial);
                 charge_of.insert((gateway.clone(), reference.clone()), self.charges.len());
-                self.charges.push(Charge { gateway, reference, attempt_id, kind: direction, amount, currency, fate });
+                let (fate, has_ended, awaits_customer, kind) = (Fate::NotMoved, false, false, direction);
+                let opened =
+                    Charge { gateway, reference, attempt_id, kind, amount, currency, fate, has_ended, awaits_customer };
+                self.charges.push(opened);
+                if !self.charges.last_mut().is_some_and(|charge| charge.enters(&result)) {
+                    return Err(Refused::Word(result));
+                }
             }
             Line::State { gateway, reference, state } => {
-                let is_denial = is_denial(&state);
-                let fate = fate_of(&state).ok_or(Refused::Word(state))?;
                 let place = (gateway, reference);
                 let Some(charge) = charge_of.get(&place) else {
                     let (gateway, reference) = place;
                     return Err(Refused::Unopened { gateway, reference });
                 };
-                let charge = &mut self.charges[*charge];
-                charge.fate = fate;
-                let attempt = charge.attempt_id;
-                self.stands(attempt, !is_denial);
+                if !self.charges[*charge].enters(&state) {
+                    return Err(Refused::Word(state));
+                }
             }
             Line::Callback { gateway, event_id, state } => {
                 let event = (gateway, event_id);
@@ -221,20 +236,13 @@ impl ChargeLog {
         Ok(())
     }
 
-    /// What a gateway has last put onto its books of an attempt.
-    fn stands(&mut self, attempt: Option<Uuid>, stands: bool) {
-        let Some(attempt) = attempt else { return };
-        if stands {
-            self.standing.insert(attempt);
-        } else {
-            self.standing.remove(&attempt);
-            self.ended.insert(attempt);
+    /// What each attempt has on its gateway's books.
+    pub fn of_attempts(&self) -> HashMap<Uuid, Vec<&Charge>> {
+        let mut charges: HashMap<Uuid, Vec<&Charge>> = HashMap::new();
+        for (attempt, charge) in self.charges.iter().filter_map(|charge| Some((charge.attempt_id?, charge))) {
+            charges.entry(attempt).or_default().push(charge);
         }
-    }
-
-    /// Its gateway has said that it comes to nothing. A refusal says so only where nothing stands: a call before it may have been executed.
-    pub fn denied(&self, attempt: &Uuid) -> bool {
-        self.ended.contains(attempt) || (self.refused.contains(attempt) && !self.standing.contains(attempt))
+        charges
     }
 
     /// Lies that do not touch what is believed of a payment (late, doubled, forged or missing callbacks) excuse nothing.
@@ -289,17 +297,17 @@ mod tests {
         )
     }
 
-    fn fate_after(states: &[&str]) -> Fate {
+    fn after(states: &[&str]) -> Charge {
         let lines: Vec<String> = states.iter().map(|name| state(name)).collect();
-        read(&format!("{CHARGE}\n{}\n", lines.join("\n"))).unwrap().charges[0].fate
+        read(&format!("{CHARGE}\n{}\n", lines.join("\n"))).unwrap().charges.remove(0)
     }
 
     #[test]
     fn money_has_moved_once_it_was_captured_and_until_it_is_taken_back() {
         assert_eq!(read(&format!("{CHARGE}\n")).unwrap().charges[0].fate, Fate::NotMoved);
-        assert_eq!(fate_after(&["approved", "capturing"]), Fate::NotMoved);
-        assert_eq!(fate_after(&["approved", "captured"]), Fate::Moved);
-        assert_eq!(fate_after(&["captured", "reversed"]), Fate::TakenBack);
+        assert_eq!(after(&["approved", "capturing"]).fate, Fate::NotMoved);
+        assert_eq!(after(&["approved", "captured"]).fate, Fate::Moved);
+        assert_eq!(after(&["captured", "reversed"]).fate, Fate::TakenBack);
     }
 
     #[test]
@@ -317,20 +325,27 @@ mod tests {
     }
 
     #[test]
-    fn an_attempt_is_denied_by_its_end_or_by_a_refusal_of_its_creation_where_nothing_stands() {
+    fn a_charge_is_open_until_it_moves_money_or_has_once_ended_whatever_is_said_of_it_later() {
+        let open = |states: &[&str]| (after(states).is_open(), after(states).awaits_customer);
+        assert_eq!(open(&["pending", "awaiting_customer"]), (true, true));
+        assert_eq!(open(&["approved"]), (true, false));
+        assert_eq!(open(&["approved", "captured"]), (false, false));
+        for end in ["declined", "failed", "cancelled", "expired"] {
+            assert_eq!(open(&[end]), (false, false), "{end}");
+            assert_eq!(open(&[end, "approved"]), (false, false), "{end}");
+        }
+    }
+
+    #[test]
+    fn only_the_refusal_of_a_creation_denies_an_attempt() {
         let refused = |operation: &str| {
-            format!(
+            let line = format!(
                 r#"{{"entry":"request","gateway":"paypal","operation":"{operation}","money_moving":true,"key":null,"attempt_id":"00000000-0000-0000-0000-000000000001","arrived_at":"2026-11-20T09:59:59Z","answer":"refused"}}"#
-            )
+            );
+            read(&format!("{line}\n")).unwrap().refused.contains(&Uuid::from_u128(1))
         };
-        let denied = |lines: &[&str]| {
-            let log = read(&format!("{}\n", lines.join("\n"))).unwrap();
-            log.denied(&Uuid::from_u128(1))
-        };
-        assert!(denied(&[&refused("create")]));
-        assert!(!denied(&[CHARGE, &refused("capture")]));
-        assert!(!denied(&[&refused("create"), CHARGE]));
-        assert!(denied(&[CHARGE, &state("expired")]));
+        assert!(refused("create"));
+        assert!(!refused("capture"));
     }
 
     #[test]

@@ -219,6 +219,7 @@ async fn buried(stand: &Stand<'_>, tally: &Tally) {
                 .await
                 .unwrap();
         let missing = poisoned.iter().filter(|place| !letters.contains(place)).count();
+        tally.buried(poisoned.len() - missing);
         if missing == 0 {
             break;
         }

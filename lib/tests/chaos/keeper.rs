@@ -140,13 +140,17 @@ impl<'a> Keeper<'a> {
         match aim {
             Some(window) if is_rare(window) => {
                 self.tally.want(window);
-                if window == Window::C17 {
-                    self.poison().await;
-                }
                 let limit = Instant::now() + AIM_RARE;
+                let mut ready = if window == Window::C17 { Err("no time left".to_owned()) } else { Ok(()) };
                 // Whoever takes it does the killing, this place's holder among them.
                 while self.tally.wants(window) && Instant::now() < limit.min(self.tally.ends) {
+                    if ready.is_err() {
+                        ready = self.poison().await;
+                    }
                     self.idle_until(Instant::now() + LOOK).await;
+                }
+                if let Err(why) = ready {
+                    self.tally.not_done(poison::SPREAD, &why);
                 }
                 if self.tally.withdraw(window) {
                     self.kill_now().await;
@@ -163,16 +167,14 @@ impl<'a> Keeper<'a> {
         }
     }
 
-    async fn poison(&self) {
-        const WHAT: &str = "unreadable records on a topic";
-        match poison::spread(&self.ground.brokers).await {
-            Ok(none) if none.is_empty() => self.tally.not_done(WHAT, "none arrived"),
-            Ok(stand) => {
-                self.tally.poisoned(stand);
-                self.tally.done(WHAT);
-            }
-            Err(error) => self.tally.not_done(WHAT, &error.to_string()),
+    async fn poison(&self) -> Result<(), String> {
+        let stand = poison::spread(&self.ground.brokers).await.map_err(|error| error.to_string())?;
+        if stand.is_empty() {
+            return Err("none arrived".to_owned());
         }
+        self.tally.poisoned(stand);
+        self.tally.done(poison::SPREAD);
+        Ok(())
     }
 
     async fn kill_now(&mut self) {

@@ -13,6 +13,9 @@ use rdkafka::message::{BorrowedMessage, Header, Headers, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 
+/// As it is counted and told.
+pub const SPREAD: &str = "unreadable records on a topic";
+
 const WITHIN: Duration = Duration::from_secs(3);
 
 /// Where a record stands on the topic: (partition, offset).
@@ -61,10 +64,12 @@ fn copy_last(brokers: &str, topic: &str) -> Result<BTreeSet<Stand>, KafkaError> 
     let producer: BaseProducer<Arrived> = client.set("message.timeout.ms", "3000").create_with_context(arrived)?;
     let mut left = last.count();
     while left > 0 {
-        let Some(message) = consumer.poll(WITHIN) else { break };
-        let message = message?;
+        // Whatever stands in the way of the others: those that are on their way have to be buried.
+        let Some(Ok(message)) = consumer.poll(WITHIN) else { break };
         left -= 1;
-        produce(&producer, &message)?;
+        if produce(&producer, &message).is_err() {
+            break;
+        }
     }
     // What has not arrived by then may yet; nobody counts on it.
     producer.flush(WITHIN * 2).ok();

@@ -151,6 +151,8 @@ impl Run {
         for (role, count) in &self.in_doubt {
             row(&format!("statements of {} that were sent, their replies lost", program(*role)), count.to_string());
         }
+        let (buried, poisoned) = (self.counts.buried, self.counts.poisoned.len());
+        row("unreadable records that arrived, and were buried", format!("{poisoned} {buried}"));
         let figures = &self.outcome.figures;
         row("payments", self.payments.to_string());
         for (end, count) in &self.ends {

@@ -10,6 +10,7 @@ use rand::{Rng, SeedableRng};
 
 use super::lies::{Bags, Lies};
 use super::named;
+use super::poison;
 use super::proxies::{Kind, Line, Toxic};
 use crate::fleet::crew::{PLACES, Place, Role};
 
@@ -145,6 +146,9 @@ impl Schedule {
         let mut planned = BTreeMap::new();
         for act in &self.acts {
             *planned.entry(named::act(act.hand, &act.fault)).or_default() += 1;
+            if matches!(act.fault, Fault::Kill(Some(Window::C17))) {
+                *planned.entry(poison::SPREAD.to_owned()).or_default() += 1;
+            }
         }
         planned
     }
@@ -343,8 +347,10 @@ mod tests {
                     "{line:?} {kind:?}"
                 );
             }
-            let planned: u64 = schedule.planned().values().sum();
-            assert_eq!(planned, schedule.acts.len() as u64);
+            let mut planned = schedule.planned();
+            let unreadable = count(&schedule, |act| act.fault == Fault::Kill(Some(Window::C17)));
+            assert_eq!(planned.remove(poison::SPREAD), Some(unreadable as u64));
+            assert_eq!(planned.values().sum::<u64>(), schedule.acts.len() as u64);
         }
     }
 

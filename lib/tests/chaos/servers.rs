@@ -21,16 +21,18 @@ async fn pass(ms: u64) {
     tokio::time::sleep(Duration::from_millis(ms)).await;
 }
 
-/// Runs the acts at their times; those that come too late are told.
-async fn each(acts: Vec<Act>, tally: &Tally, mut act: impl AsyncFnMut(Fault)) {
+/// Runs the acts at their times; those that come too late are told, and those that could not be done with the reason.
+async fn each(acts: Vec<Act>, tally: &Tally, mut act: impl AsyncFnMut(Fault) -> Result<(), &'static str>) {
     for Act { at_ms, hand, fault } in acts {
         let name = named::act(hand, &fault);
         if !tally.reach(at_ms).await {
             tally.not_done(&name, "no time left");
             continue;
         }
-        act(fault).await;
-        tally.done(&name);
+        match act(fault).await {
+            Ok(()) => tally.done(&name),
+            Err(why) => tally.not_done(&name, why),
+        }
     }
 }
 
@@ -40,52 +42,59 @@ pub async fn postgres(server: &mut Postgres, acts: Vec<Act>, tally: &Tally) {
         server.kill().await;
         pass(down).await;
         server.start_again().await.unwrap();
+        Ok(())
     })
     .await;
 }
 
 pub async fn kafka(server: &mut Kafka, acts: Vec<Act>, tally: &Tally) {
-    each(acts, tally, async |fault| match fault {
-        Fault::Crash(down) => {
-            server.kill().await;
-            pass(down).await;
-            server.start_again().await.unwrap();
+    each(acts, tally, async |fault| {
+        match fault {
+            Fault::Crash(down) => {
+                server.kill().await;
+                pass(down).await;
+                server.start_again().await.unwrap();
+            }
+            Fault::Restart => {
+                server.end().await;
+                server.start_again().await.unwrap();
+            }
+            Fault::Still(ms) => {
+                server.freeze();
+                pass(ms).await;
+                server.thaw();
+            }
+            other => unreachable!("{other:?} of Kafka"),
         }
-        Fault::Restart => {
-            server.end().await;
-            server.start_again().await.unwrap();
-        }
-        Fault::Still(ms) => {
-            server.freeze();
-            pass(ms).await;
-            server.thaw();
-        }
-        other => unreachable!("{other:?} of Kafka"),
+        Ok(())
     })
     .await;
 }
 
 pub async fn redis(server: &mut Redis, acts: Vec<Act>, tally: &Tally) {
-    each(acts, tally, async |fault| match fault {
-        Fault::Crash(down) => {
-            std::fs::remove_file(server.saved()).ok();
-            server.kill().await;
-            pass(down).await;
-            server.start_again().await.unwrap();
+    each(acts, tally, async |fault| {
+        match fault {
+            Fault::Crash(down) => {
+                std::fs::remove_file(server.saved()).ok();
+                server.kill().await;
+                pass(down).await;
+                server.start_again().await.unwrap();
+            }
+            Fault::Still(ms) => {
+                server.freeze();
+                pass(ms).await;
+                server.thaw();
+            }
+            Fault::Flush => order(server, "FLUSHALL").await,
+            Fault::Stale(old) => {
+                order(server, "SAVE").await;
+                pass(old).await;
+                server.kill().await;
+                server.start_again().await.unwrap();
+            }
+            other => unreachable!("{other:?} of Redis"),
         }
-        Fault::Still(ms) => {
-            server.freeze();
-            pass(ms).await;
-            server.thaw();
-        }
-        Fault::Flush => order(server, "FLUSHALL").await,
-        Fault::Stale(old) => {
-            order(server, "SAVE").await;
-            pass(old).await;
-            server.kill().await;
-            server.start_again().await.unwrap();
-        }
-        other => unreachable!("{other:?} of Redis"),
+        Ok(())
     })
     .await;
 }
@@ -102,12 +111,15 @@ async fn order(server: &Redis, order: &str) {
 pub async fn line(line: Line, proxies: &Proxies, acts: Vec<Act>, tally: &Tally) {
     each(acts, tally, async |fault| {
         let Fault::Toxic { toxic, percent, ms } = fault else { unreachable!("{fault:?} of {line:?}") };
-        let poisoned = proxies.poison(line, toxic, percent).await;
-        pass(ms).await;
-        let cured = proxies.cure(line, toxic).await;
-        if !(poisoned && cured) {
-            tally.done("a line's proxy hung, and was started anew");
+        const HUNG: &str = "a line's proxy hung, and was started anew";
+        if !proxies.poison(line, toxic, percent).await {
+            return Err(HUNG);
         }
+        pass(ms).await;
+        if !proxies.cure(line, toxic).await {
+            tally.done(HUNG);
+        }
+        Ok(())
     })
     .await;
 }
@@ -142,6 +154,7 @@ pub async fn growth(ground: &Ground, watch: &Watch, tally: &Tally, acts: Vec<Act
         let mut keeper = Keeper::new(ground, watch, tally, (place, process));
         keeper.idle_until(std::time::Instant::now() + Duration::from_millis(ms)).await;
         keeper.leave().await;
+        Ok(())
     })
     .await;
 }

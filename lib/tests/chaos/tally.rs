@@ -24,6 +24,8 @@ pub struct Counts {
     pub kills: BTreeMap<Role, Kills>,
     /// Records that nobody can read, where they stand.
     pub poisoned: BTreeSet<Stand>,
+    /// How many of them lie among the dead letters.
+    pub buried: usize,
     /// What must not have happened, whatever the books say.
     pub failures: Vec<String>,
 }
@@ -60,6 +62,10 @@ impl Tally {
 
     pub fn poisoned(&self, stand: BTreeSet<Stand>) {
         self.lock().poisoned.extend(stand);
+    }
+
+    pub fn buried(&self, count: usize) {
+        self.lock().buried = count;
     }
 
     pub fn killed(&self, role: Role, at_work: bool) {

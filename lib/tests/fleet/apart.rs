@@ -5,6 +5,7 @@ use std::time::Duration;
 use payfleet::load::{self, Pace, Until};
 use serde_json::{Value, json};
 use sqlx::PgConnection;
+use time::OffsetDateTime;
 use tokio_util::sync::CancellationToken;
 
 use super::chosen;
@@ -54,6 +55,7 @@ impl std::fmt::Display for Settled {
 #[tokio::test]
 #[ignore = "a campaign that wants the machine for itself: make apart"]
 async fn a_gateway_that_is_well_settles_as_fast_as_alone_while_another_is_frozen_and_a_third_flaps() {
+    rustls::crypto::ring::default_provider().install_default().ok();
     let rounds = usize::try_from(chosen("PAYFLEET_TEST_ROUNDS", 5)).unwrap();
     with_fleet("apart", &SETTINGS, &[], async |fleet: &mut Fleet| {
         let mut books = fleet.site.postgres_settings().connect("fleet-test").await.unwrap();
@@ -96,8 +98,7 @@ async fn tell(fleet: &Fleet, lies: &Value) {
 
 /// As many payments by each of these gateways; how those of the one that is well went.
 async fn round(fleet: &Fleet, books: &mut PgConnection, gateways: &[&str]) -> Settled {
-    let before: Vec<uuid::Uuid> =
-        sqlx::query_scalar("SELECT id FROM transactions").fetch_all(&mut *books).await.unwrap();
+    let begun: OffsetDateTime = sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(&mut *books).await.unwrap();
     let mut plan = fleet.load();
     (plan.mix.withdrawals, plan.mix.gateways) = (0.0, gateways.iter().map(|gateway| (*gateway).to_owned()).collect());
     (plan.pace, plan.until) = (Pace::PerSecond(RATE * gateways.len() as f64), Until::Elapsed(ROUND));
@@ -105,9 +106,9 @@ async fn round(fleet: &Fleet, books: &mut PgConnection, gateways: &[&str]) -> Se
     let outcome = load::run(&plan, &|_| {}, &CancellationToken::new()).await.unwrap();
     assert_eq!(outcome.figures.accepted, outcome.figures.meant, "a payment was not accepted");
     let of_it = "SELECT count(*) FROM transactions
-        WHERE gateway = $1 AND id <> ALL($2) AND status NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'reversed', 'review')";
+        WHERE gateway = $1 AND created_at > $2 AND status NOT IN ('succeeded', 'failed', 'cancelled', 'expired', 'reversed', 'review')";
     eventually("payments by the gateway that is well to be final", ALL_FINAL_WITHIN, async || {
-        let left: i64 = sqlx::query_scalar(of_it).bind(WELL).bind(&before).fetch_one(&mut *books).await.unwrap();
+        let left: i64 = sqlx::query_scalar(of_it).bind(WELL).bind(begun).fetch_one(&mut *books).await.unwrap();
         (left == 0).then_some(())
     })
     .await;
@@ -116,8 +117,8 @@ async fn round(fleet: &Fleet, books: &mut PgConnection, gateways: &[&str]) -> Se
         JOIN LATERAL (SELECT at FROM transitions WHERE transaction_id = id AND version = 1) accepted ON true
         JOIN LATERAL (SELECT at FROM transitions WHERE transaction_id = id AND to_status = 'succeeded' AND from_status <> 'succeeded') settled ON true
         CROSS JOIN LATERAL (SELECT (extract(epoch FROM settled.at - accepted.at) * 1000)::float8 AS took) took
-        WHERE gateway = $1 AND id <> ALL($2)";
-    let (payments, p50, p99) = sqlx::query_as(took).bind(WELL).bind(&before).fetch_one(books).await.unwrap();
+        WHERE gateway = $1 AND created_at > $2";
+    let (payments, p50, p99) = sqlx::query_as(took).bind(WELL).bind(begun).fetch_one(books).await.unwrap();
     let settled = Settled { payments, p50, p99 };
     let meant = RATE * ROUND.as_secs_f64();
     assert!((payments as f64) >= meant * 0.95, "of {meant} payments not all have succeeded: {settled}");

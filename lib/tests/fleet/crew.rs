@@ -109,32 +109,31 @@ impl Fleet {
         self.crew = PLACES.into_iter().zip(join_all(starting.into_iter().map(Process::ready)).await).collect();
     }
 
-    fn process<const N: usize>(&self, program: &str, name: &str, own: [(&str, String); N]) -> Process {
+    fn process(&self, program: &str, name: &str, own: Vec<(&str, String)>) -> Process {
         let mut variables = self.site.variables.clone();
         variables.extend(self.settings.clone());
-        variables.extend(own.map(|(name, value)| (format!("PAYFLEET_{name}"), value)));
+        variables.extend(own.into_iter().map(|(name, value)| (format!("PAYFLEET_{name}"), value)));
         Process::start(program, name, self.site.path(), &variables)
     }
 
     /// Starts whoever is to hold this place.
     pub fn start(&self, (role, place): Place, failpoints: &str) -> Process {
         let name = role.name(place);
-        let log = self.site.windows().to_string_lossy().into_owned();
-        let armed = [("FAILPOINTS", failpoints.to_owned()), ("FAILPOINTS_LOG", log)];
-        let (program, own) = (role.program(), |setting, value| (setting, value));
-        let [armed, log] = armed;
-        match role {
-            Role::Ingress => {
-                let listen = format!("127.0.0.1:{}", self.site.ingress_ports[place]);
-                self.process(program, &name, [armed, log, own("INGRESS__LISTEN", listen)])
-            }
-            Role::Relay => self.process(program, &name, [armed, log, own("RELAY__NAME", name.clone())]),
-            Role::Worker => self.process(program, &name, [armed, log]),
+        let mut own = match role {
+            Role::Ingress => vec![("INGRESS__LISTEN", format!("127.0.0.1:{}", self.site.ingress_ports[place]))],
+            Role::Relay => vec![("RELAY__NAME", name.clone())],
+            Role::Worker => Vec::new(),
+        };
+        // Programs as they are shipped know no such settings.
+        if cfg!(feature = "failpoints") {
+            own.push(("FAILPOINTS", failpoints.to_owned()));
+            own.push(("FAILPOINTS_LOG", self.site.windows().to_string_lossy().into_owned()));
         }
+        self.process(role.program(), &name, own)
     }
 
     pub fn start_simulator(&self) -> Process {
-        self.process(env!("CARGO_BIN_EXE_gateway-sim"), "gateway-sim", [])
+        self.process(env!("CARGO_BIN_EXE_gateway-sim"), "gateway-sim", Vec::new())
     }
 
     pub fn take_simulator(&mut self) -> Process {

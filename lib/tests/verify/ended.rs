@@ -66,11 +66,29 @@ async fn a_payment_that_failed_or_expired_though_its_gateway_never_said_so_is_fo
         world.charge(&payment, "awaiting_customer", 4_200);
         world.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
         world.take(&mut payment, Step { to: status, substatus, reason: Some("declined"), ..Step::default() }).await;
-        said(&world.judge_only(Invariant::I5, Rest::Live).await, "has neither refused nor ended it");
+        said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
         world.state(&payment, "expired");
         let finding = world.judge_only(Invariant::I5, Rest::Live).await;
         assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+        // What has ended and is paid after all has to be booked.
+        world.state(&payment, "captured");
+        said(&world.judge_only(Invariant::I5, Rest::AtRest).await, &format!("the payment stands at {status}"));
     }
+}
+
+#[tokio::test]
+async fn a_payment_that_failed_by_one_order_while_another_is_open_is_found() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "pending", 4_200);
+    let mut again = world.charges.last().unwrap().clone();
+    again["reference"] = json!("pi_again");
+    again["result"] = json!("declined");
+    world.charges.push(again);
+    let failed = Step { to: "failed", substatus: Some("declined"), reason: Some("declined"), ..Step::default() };
+    world.take(&mut payment, failed).await;
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
 }
 
 #[tokio::test]
@@ -83,6 +101,8 @@ async fn a_payment_whose_customer_never_came_may_expire_though_its_gateway_keeps
     world.take(&mut payment, Step { to: "expired", reason: Some("customer_expired"), ..Step::default() }).await;
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    world.state(&payment, "approved");
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
     world.state(&payment, "captured");
     said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at expired");
 }
@@ -97,7 +117,7 @@ async fn a_payment_given_up_as_not_sent_that_stands_on_its_gateways_books_is_fou
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
     world.charge(&payment, "pending", 4_200);
-    said(&world.judge_only(Invariant::I5, Rest::Live).await, "is on the books of a gateway that was sent it");
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
     world.state(&payment, "cancelled");
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
@@ -116,6 +136,8 @@ async fn a_payment_given_up_because_its_gateway_once_did_not_know_it_is_found() 
     world.sql("UPDATE attempts SET not_found = 2").await;
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
+    world.charge(&payment, "pending", 4_200);
+    said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
 }
 
 #[tokio::test]
