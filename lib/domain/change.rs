@@ -143,6 +143,7 @@ impl Change {
         next.version += 1;
         next.updated_at = now;
         next.asks = self.asks;
+        next.is_due = self.due_in.is_some();
         let (contradicts, stays) = (self.cause.ends_with(CONTRADICTS), self.from == self.to);
         next.contradicted = contradicts || (stays && transaction.contradicted);
         next.contradicted_when_asked = contradicts && self.cause.starts_with(ASKED);

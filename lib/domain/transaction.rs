@@ -73,6 +73,8 @@ pub struct Transaction {
     pub version: i64,
     /// Questions asked since the status last changed: the position in the gateway's query schedule.
     pub asks: i16,
+    /// It is to be looked at. One that has ended is so only for a while: after a success that is to be confirmed, or when somebody rings.
+    pub is_due: bool,
     /// Somebody said, after the payment had ended as it stands, that it ended otherwise.
     pub contradicted: bool,
     /// The gateway did so when asked, and nothing has happened to the payment since.

@@ -151,6 +151,20 @@ async fn while_there_is_no_broker_a_payment_is_ordered_to_be_sent_again_once_how
     assert_eq!(commands().await, 2);
 }
 
+/// A payout that cannot be seen would be asked about to the end of its schedule, and then be a human's.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_that_ended_after_the_sweep_had_taken_it_is_not_asked_about() {
+    let fleet = Fleet::with(0).await;
+    let id = fleet.accepted(Kind::Deposit, 700).await;
+    fleet.stripe.then(Outcome::Declined { reference: None, code: "no".into(), message: "No.".into() });
+    Attempts::new(fleet.settlement.clone()).handle(Fleet::first_command(id)).await.unwrap();
+    assert_eq!(fleet.status(id).await.0, "failed");
+    fleet.stripe.then(Outcome::Unseen);
+    fleet.settlement.fell_due(id).await.unwrap();
+    assert_eq!(fleet.stripe.calls.lock().unwrap().len(), 1, "it was asked about");
+    assert_eq!(fleet.count("SELECT count(*) FROM transactions WHERE due_at IS NOT NULL").await, 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_command_consumed_again_after_its_worker_died_calls_nobody() {
     let fleet = Fleet::with(0).await;

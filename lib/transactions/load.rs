@@ -49,6 +49,7 @@ pub async fn load(
                 next_action_expires_at: row.next_action_expires_at,
                 version: row.version,
                 asks: row.asks,
+                is_due: row.is_due,
                 contradicted: row.contradicted,
                 contradicted_when_asked: row.contradicted_when_asked,
                 reason: row.reason_code.map(|code| Reason {

@@ -30,6 +30,8 @@ impl Due {
 /// `delivered`: the relay has passed the last command, so it may be given again; otherwise a broker that is away would collect copies.
 pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>) -> Due {
     match transaction.status {
+        // It has ended since it was taken. A question that nobody wants might have no answer, and lead to a human.
+        status if status.is_final() && !transaction.is_due => Due::Decided(Decision::Nothing("it has ended")),
         Status::Created => Due::Decided(not_sent_yet(transaction, delivered, context)),
         Status::Submitting => take_over(transaction, context),
         Status::AwaitingGateway | Status::RequiresAction | Status::Unknown => {

@@ -1,6 +1,6 @@
 SELECT t.id, t.type AS kind, t.user_id, t.account_id, a.available, a.owed, t.amount, t.currency, t.country, t.pinned_gateway, t.destination_kind,
        t.return_url, t.status, t.substatus, t.gateway, t.attempt, t.round, t.next_action_url, t.next_action_expires_at, t.version, t.asks,
-       t.submit_until, t.created_at, t.updated_at, clock_timestamp() AS "now!",
+       t.due_at IS NOT NULL AS "is_due!", t.submit_until, t.created_at, t.updated_at, clock_timestamp() AS "now!",
        coalesce(said.contradicted, false) AS "contradicted!",
        coalesce(said.contradicted_when_asked, false) AS "contradicted_when_asked!",
        t.reason_code, t.reason_message, t.reason_gateway_code

@@ -229,6 +229,10 @@ impl<'a> Learner<'a> {
     /// Asked about a payment that has ended here, the gateway gives no answer. After the last question it is left at that if it has
     /// succeeded and nobody contradicted; one without success may have been paid after all, so a human decides.
     fn unanswered(&self) -> Decision {
+        // It ended while the question was out, which was about something else.
+        if !self.transaction.is_due {
+            return Decision::Nothing("it has ended");
+        }
         let without_success = matches!(self.transaction.status, Status::Failed | Status::Expired);
         if self.was_last() && !self.transaction.contradicted && without_success {
             let message = "The gateway rang about a payment that ended without success, and gave no answer when asked.";

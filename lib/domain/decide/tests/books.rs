@@ -146,7 +146,9 @@ impl World {
     fn decided(&mut self, decision: &Decision) -> TestCaseResult {
         match decision {
             Decision::Step(change) => self.commit(change)?,
-            Decision::LookAgain { asks, .. } => self.payment.asks = *asks,
+            Decision::LookAgain { asks, due_in, .. } => {
+                (self.payment.asks, self.payment.is_due) = (*asks, due_in.is_some());
+            }
             Decision::Note(news) => {
                 if let Some(attempt) = self.payment.attempts.iter_mut().find(|attempt| attempt.id == news.id)
                     && attempt.state.yields_to(news.state)

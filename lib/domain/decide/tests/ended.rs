@@ -54,6 +54,23 @@ fn that_a_payment_cannot_be_seen_confirms_no_end() {
     }
 }
 
+/// The sweep had taken it, or its question was out, when something else ended it.
+#[test]
+fn a_payment_that_has_ended_is_asked_about_only_for_a_reason() {
+    for (kind, status) in ENDED.into_iter().flat_map(|status| [(Kind::Deposit, status), (Kind::Withdrawal, status)]) {
+        let mut transaction = payment(kind, status);
+        transaction.attempts[0].reference = None;
+        assert_eq!(within(NOW, |context| fell_due(&transaction, true, context)), Due::Ask, "{status:?}");
+        transaction.is_due = false;
+        let due = within(NOW, |context| fell_due(&transaction, true, context));
+        assert!(matches!(due, Due::Decided(Decision::Nothing(_))), "{status:?}: {due:?}");
+        for outcome in [Outcome::Unseen, Outcome::Unknown { why: "time-out".into() }] {
+            let decision = told(&transaction, ANSWER, &outcome);
+            assert!(matches!(decision, Decision::Nothing(_)), "{} at {status:?}: {decision:?}", outcome.name());
+        }
+    }
+}
+
 #[test]
 fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again() {
     let (accepted, approved) =

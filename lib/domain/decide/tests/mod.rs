@@ -111,6 +111,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         next_action_expires_at: None,
         version: 7,
         asks: 0,
+        is_due: true,
         contradicted: false,
         contradicted_when_asked: false,
         reason: None,

@@ -103,6 +103,7 @@ fn payment(status: Status) -> Transaction {
         next_action_expires_at: None,
         version: 3,
         asks: 0,
+        is_due: true,
         contradicted: false,
         contradicted_when_asked: false,
         reason: None,
