@@ -18,6 +18,12 @@ pub const CONTRADICTS: &str = ":contradicts";
 /// How the cause of a step begins that was taken because of the answer to a question; `transactions/sql/load.sql` looks for it too.
 pub const ASKED: &str = "asked:";
 
+/// As `transactions/sql/load.sql` has it.
+fn tells_it_came_back(cause: &str) -> bool {
+    let told = cause.strip_prefix(ASKED).and_then(|told| told.strip_suffix(CONTRADICTS));
+    told.is_some_and(|told| told.ends_with(":declined") || told.ends_with(":reversed"))
+}
+
 /// Who caused a step.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Actor {
@@ -146,7 +152,7 @@ impl Change {
         next.is_due = self.due_in.is_some();
         let (contradicts, stays) = (self.cause.ends_with(CONTRADICTS), self.from == self.to);
         next.contradicted = contradicts || (stays && transaction.contradicted);
-        next.contradicted_when_asked = contradicts && self.cause.starts_with(ASKED);
+        next.came_back_when_asked = tells_it_came_back(&self.cause);
         next.reason = self.reason.clone().or_else(|| transaction.reason.clone().filter(|_| stays));
         if let Some(news) = &self.attempt_change {
             news.applied_to(&mut next, self.operation_change.as_ref(), now);

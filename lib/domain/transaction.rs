@@ -77,8 +77,8 @@ pub struct Transaction {
     pub is_due: bool,
     /// Somebody said, after the payment had ended as it stands, that it ended otherwise.
     pub contradicted: bool,
-    /// The gateway did so when asked, and nothing has happened to the payment since.
-    pub contradicted_when_asked: bool,
+    /// The gateway, asked, has said that the money came back, and nothing has happened to the payment since.
+    pub came_back_when_asked: bool,
     /// Why it stands so, where that is not plain.
     pub reason: Option<Reason>,
     pub submit_until: OffsetDateTime,

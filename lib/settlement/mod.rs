@@ -249,13 +249,14 @@ impl Settlement {
         failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
             Due::Ask => self.ask_current(&transaction, now, delivered).await,
-            Due::StepThenAsk(change) => {
-                let after = change.applied_to(&transaction, now);
-                match self.commit(*change).await? {
-                    Committed::Applied => self.ask_current(&after, now, delivered).await,
-                    Committed::Missed => Ok(()),
+            Due::StepThenAsk(change) => match self.commit(*change).await? {
+                // Read again: an answer is as old as its question, which comes after the step.
+                Committed::Applied => {
+                    let (transaction, now) = self.load(id).await?;
+                    self.ask_current(&transaction, now, delivered).await
                 }
-            }
+                Committed::Missed => Ok(()),
+            },
             Due::Decided(decision) => self.carry_out(id, decision).await.map(drop),
         }
     }

@@ -291,7 +291,7 @@ async fn heard(fleet: &Fleet, id: Uuid, source: Source, outcome: &Outcome) -> Tr
 async fn a_contradiction_is_read_as_the_rules_make_it_up_and_no_more_once_a_human_has_settled_it() {
     let fleet = Fleet::with(100).await;
     let rings = || Source::Callback { id: Uuid::now_v7() };
-    let said = |payment: &Transaction| (payment.status, payment.contradicted, payment.contradicted_when_asked);
+    let said = |payment: &Transaction| (payment.status, payment.contradicted, payment.came_back_when_asked);
 
     let id = fleet.accepted(Kind::Deposit, 5).await;
     sent(&fleet, id).await;
@@ -320,6 +320,11 @@ async fn a_contradiction_is_read_as_the_rules_make_it_up_and_no_more_once_a_huma
     let money = Money::new(5, "EUR".parse().unwrap());
     let back = Outcome::Reversed { reference: "pi_1".into(), money, how: Reversal::Chargeback };
     assert_eq!(said(&heard(&fleet, id, answered(), &back).await), (Status::Succeeded, true, true));
+
+    let id = fleet.accepted(Kind::Deposit, 5).await;
+    sent(&fleet, id).await;
+    heard(&fleet, id, answered(), &succeeded(5)).await;
+    assert_eq!(said(&heard(&fleet, id, answered(), &Outcome::NotFound).await), (Status::Succeeded, true, false));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -51,7 +51,7 @@ pub async fn load(
                 asks: row.asks,
                 is_due: row.is_due,
                 contradicted: row.contradicted,
-                contradicted_when_asked: row.contradicted_when_asked,
+                came_back_when_asked: row.came_back_when_asked,
                 reason: row.reason_code.map(|code| Reason {
                     code,
                     message: row.reason_message.unwrap_or_default(),

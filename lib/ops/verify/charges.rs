@@ -4,7 +4,7 @@
 //! knows and the books did not is looked up once more in the books as they are afterwards.
 
 mod by_hand;
-mod failed;
+mod ended;
 mod settled;
 
 use std::collections::{HashMap, HashSet};
@@ -206,7 +206,8 @@ impl Books {
                 (Some(attempt), Some(payment)) => {
                     *standing.entry(attempt.payment).or_default() += u32::from(charge.fate == Fate::Moved);
                     let is_contradicted = charge.attempt_id.is_some_and(|id| log.contradicted.contains(&id));
-                    let late = if rest == Rest::Live && is_contradicted { Late::Possible } else { Late::Never };
+                    let may_be_late = is_contradicted || payment.customer_was_late();
+                    let late = if rest == Rest::Live && may_be_late { Late::Possible } else { Late::Never };
                     match about(charge, attempt, payment, rest, late) {
                         Judgement::Agrees => {}
                         Judgement::UnderWay => finding.under_way += 1,
@@ -224,7 +225,7 @@ impl Books {
         }
         let older = self.older(log);
         self.paid_for(&standing, &older, log, rest, &mut finding);
-        self.failed_for_cause(&older, log, &mut finding);
+        self.ended_for_cause(&older, log, rest, &mut finding);
         self.by_hand(&older, log, rest, &mut finding);
         if !older.is_empty() {
             finding.gap(format!("{} payments were tried before the charge log begins", older.len()));
@@ -285,7 +286,7 @@ enum Judgement {
     Wrong(String),
 }
 
-/// Whether a payment that failed may still be found to have succeeded: its gateway has said both.
+/// Whether a payment that failed may still be found to have succeeded: its gateway has said both, or its customer came too late.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Late {
     Possible,

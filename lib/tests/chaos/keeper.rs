@@ -10,7 +10,7 @@ use rustix::process::Signal;
 
 use super::ground::{Armed, Ground, is_rare};
 use super::named;
-use super::poison;
+use super::poison::{self, Spread};
 use super::schedule::{Act, Fault};
 use super::tally::Tally;
 use super::watch::Watch;
@@ -123,6 +123,17 @@ impl<'a> Keeper<'a> {
         }
     }
 
+    /// Likewise, and whether whoever holds the place was ready before that.
+    pub async fn joins_until(&mut self, at: Instant) -> bool {
+        let mut is_ready = false;
+        while !is_ready && Instant::now() < at {
+            self.idle_until(at.min(Instant::now() + LOOK)).await;
+            is_ready = self.process.is_ready().await;
+        }
+        self.idle_until(at).await;
+        is_ready
+    }
+
     /// It ended without being told to.
     fn has_failed(&mut self, status: ExitStatus) {
         let (name, words) = (self.process.name.clone(), self.process.last_words());
@@ -168,11 +179,13 @@ impl<'a> Keeper<'a> {
     }
 
     async fn poison(&self) -> Result<(), String> {
-        let stand = poison::spread(&self.ground.brokers).await.map_err(|error| error.to_string())?;
-        if stand.is_empty() {
-            return Err("none arrived".to_owned());
+        let Spread { meant, arrived } =
+            poison::spread(&self.ground.brokers).await.map_err(|error| error.to_string())?;
+        let enough = !arrived.is_empty() && arrived.len() * 2 >= meant;
+        self.tally.poisoned(arrived);
+        if !enough {
+            return Err("too few arrived".to_owned());
         }
-        self.tally.poisoned(stand);
         self.tally.done(poison::SPREAD);
         Ok(())
     }

@@ -3,6 +3,13 @@
 use super::proxies::Line;
 use super::schedule::{Fault, Hand};
 
+const LINE: &str = "connections of ";
+
+/// Of what is counted: where it was done to a line, what.
+pub fn on_a_line(act: &str) -> Option<&str> {
+    act.strip_prefix(LINE)?.split_once(": ").map(|(_, what)| what)
+}
+
 /// Of somebody's.
 pub fn act(hand: Hand, fault: &Fault) -> String {
     let what = this(fault);
@@ -11,7 +18,7 @@ pub fn act(hand: Hand, fault: &Fault) -> String {
         Hand::Postgres => format!("PostgreSQL: {what}"),
         Hand::Kafka => format!("Kafka: {what}"),
         Hand::Redis => format!("Redis: {what}"),
-        Hand::Line(line) => format!("connections to {}: {what}", far_end(line)),
+        Hand::Line(line) => format!("{LINE}{}: {what}", ends(line)),
     }
 }
 
@@ -34,13 +41,20 @@ pub fn this(fault: &Fault) -> &'static str {
     }
 }
 
-fn far_end(line: Line) -> &'static str {
+/// Each line by itself: what was done to others says nothing of it.
+fn ends(line: Line) -> &'static str {
     match line {
-        Line::IngressPostgres | Line::RelayPostgres | Line::WorkerPostgres => "PostgreSQL",
-        Line::RelayKafka | Line::WorkerKafka => "Kafka",
-        Line::Redis => "Redis",
-        Line::Stripe | Line::Paypal | Line::Bank => "gateways",
-        Line::Callbacks => "callbacks",
-        Line::Clients1 | Line::Clients2 => "clients",
+        Line::IngressPostgres => "ingress to PostgreSQL",
+        Line::RelayPostgres => "relay to PostgreSQL",
+        Line::WorkerPostgres => "worker to PostgreSQL",
+        Line::RelayKafka => "relay to Kafka",
+        Line::WorkerKafka => "worker to Kafka",
+        Line::Redis => "all to Redis",
+        Line::Stripe => "worker to Stripe",
+        Line::Paypal => "worker to PayPal",
+        Line::Bank => "worker to the bank",
+        Line::Callbacks => "gateways to ingress",
+        Line::Clients1 => "clients to one ingress",
+        Line::Clients2 => "clients to the other ingress",
     }
 }

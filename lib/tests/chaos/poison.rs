@@ -40,13 +40,19 @@ pub fn topic() -> String {
     commands_of("stripe")
 }
 
-/// One on each partition of the topic that there is a record to copy on: where they stand, as far as the broker has said so.
-pub async fn spread(brokers: &str) -> Result<BTreeSet<Stand>, KafkaError> {
+/// What became of one on each partition of the topic that there is a record to copy on.
+pub struct Spread {
+    pub meant: usize,
+    /// Where they stand, as far as the broker has said so.
+    pub arrived: BTreeSet<Stand>,
+}
+
+pub async fn spread(brokers: &str) -> Result<Spread, KafkaError> {
     let brokers = brokers.to_owned();
     tokio::task::spawn_blocking(move || copy_last(&brokers, &topic())).await.unwrap()
 }
 
-fn copy_last(brokers: &str, topic: &str) -> Result<BTreeSet<Stand>, KafkaError> {
+fn copy_last(brokers: &str, topic: &str) -> Result<Spread, KafkaError> {
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", brokers).set("group.id", "chaos-poison").set("enable.auto.commit", "false");
     client.set_log_level(rdkafka::config::RDKafkaLogLevel::Emerg);
@@ -62,11 +68,10 @@ fn copy_last(brokers: &str, topic: &str) -> Result<BTreeSet<Stand>, KafkaError> 
     consumer.assign(&last)?;
     let arrived = Arrived::default();
     let producer: BaseProducer<Arrived> = client.set("message.timeout.ms", "3000").create_with_context(arrived)?;
-    let mut left = last.count();
-    while left > 0 {
+    let meant = last.count();
+    for _ in 0..meant {
         // Whatever stands in the way of the others: those that are on their way have to be buried.
         let Some(Ok(message)) = consumer.poll(WITHIN) else { break };
-        left -= 1;
         if produce(&producer, &message).is_err() {
             break;
         }
@@ -74,7 +79,7 @@ fn copy_last(brokers: &str, topic: &str) -> Result<BTreeSet<Stand>, KafkaError> 
     // What has not arrived by then may yet; nobody counts on it.
     producer.flush(WITHIN * 2).ok();
     let arrived = producer.context().0.lock().unwrap().clone();
-    Ok(arrived)
+    Ok(Spread { meant, arrived })
 }
 
 fn produce(producer: &BaseProducer<Arrived>, message: &BorrowedMessage<'_>) -> Result<(), KafkaError> {

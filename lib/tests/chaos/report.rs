@@ -11,6 +11,7 @@ use payfleet::service::failpoint::Window;
 use serde_json::{Value, json};
 
 use super::clients::Heard;
+use super::named;
 use super::schedule::Size;
 use super::tally::{Counts, Kills};
 use super::watch::Fired;
@@ -94,8 +95,9 @@ impl Run {
         let skipped = self.planned.iter().filter(|(what, planned)| done(what) * 2 < **planned);
         let mut short: Vec<String> =
             skipped.map(|(what, planned)| format!("{what}: planned {planned} times, done {}", done(what))).collect();
-        let idle = self.counts.kills.iter().filter(|(_, kills)| kills.at_work == 0);
-        short.extend(idle.map(|(role, _)| format!("no {role:?} was killed with work in flight")));
+        let of = |role| self.counts.kills.get(&role).copied().unwrap_or_default();
+        let idle = Role::ALL.into_iter().filter(|role| of(*role).at_work == 0);
+        short.extend(idle.map(|role| format!("no {role:?} was killed with work in flight")));
         if share < 1.0 {
             return short;
         }
@@ -109,7 +111,8 @@ impl Run {
         ];
         let few = wanted.into_iter().filter(|(_, done, per_ten)| (*done as f64) < per_ten * share);
         short.extend(few.map(|(what, done, per_ten)| format!("too few: {done} {what}, {:.0} wanted", per_ten * share)));
-        for (role, Kills { at_work, .. }) in &self.counts.kills {
+        for role in Role::ALL {
+            let Kills { at_work, .. } = of(role);
             if at_work * 100 < kills * AT_WORK {
                 short.push(format!("only {at_work} of {kills} kills were of a {role:?} with work in flight"));
             }
@@ -129,8 +132,18 @@ impl Run {
         let mut row = |name: &str, value: String| {
             writeln!(text, "{name:<62} {value:>10}").ok();
         };
+        let mut lines: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
         for (what, count) in &self.counts.done {
-            row(what, count.to_string());
+            match named::on_a_line(what) {
+                Some(toxic) => {
+                    let (times, on) = lines.entry(toxic).or_default();
+                    (*times, *on) = (*times + count, *on + 1);
+                }
+                None => row(what, count.to_string()),
+            }
+        }
+        for (toxic, (times, on)) in lines {
+            row(&format!("connections: {toxic}; so many lines"), format!("{times} {on}"));
         }
         for (what, count) in &self.counts.not_done {
             row(&format!("NOT DONE: {what}"), count.to_string());

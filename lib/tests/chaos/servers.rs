@@ -152,9 +152,9 @@ pub async fn growth(ground: &Ground, watch: &Watch, tally: &Tally, acts: Vec<Act
         let place = (role, 3);
         let process = ground.start(place, Armed::Not);
         let mut keeper = Keeper::new(ground, watch, tally, (place, process));
-        keeper.idle_until(std::time::Instant::now() + Duration::from_millis(ms)).await;
+        let joined = keeper.joins_until(std::time::Instant::now() + Duration::from_millis(ms)).await;
         keeper.leave().await;
-        Ok(())
+        if joined { Ok(()) } else { Err("it was never ready") }
     })
     .await;
 }

@@ -22,6 +22,8 @@ pub enum Role {
 }
 
 impl Role {
+    pub const ALL: [Self; 3] = [Self::Ingress, Self::Relay, Self::Worker];
+
     pub fn program(self) -> &'static str {
         match self {
             Self::Ingress => env!("CARGO_BIN_EXE_ingress"),

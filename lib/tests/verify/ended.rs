@@ -101,10 +101,42 @@ async fn a_payment_whose_customer_never_came_may_expire_though_its_gateway_keeps
     world.take(&mut payment, Step { to: "expired", reason: Some("customer_expired"), ..Step::default() }).await;
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
-    world.state(&payment, "approved");
-    said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
-    world.state(&payment, "captured");
-    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "it stands, and the payment stands at expired");
+    for (state, at_rest) in
+        [("approved", "open on its books"), ("captured", "it stands, and the payment stands at expired")]
+    {
+        world.state(&payment, state);
+        let live = world.judge_only(Invariant::I5, Rest::Live).await;
+        assert_eq!(live.verdict(), Verdict::Held, "the fleet is about to find out: {live:?}");
+        assert!(live.under_way > 0, "{live:?}");
+        said(&world.judge_only(Invariant::I5, Rest::AtRest).await, at_rest);
+    }
+}
+
+#[tokio::test]
+async fn a_payment_whose_customer_never_came_keeps_no_order_but_the_last() {
+    let mut world = World::lawful().await;
+    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
+    world.submitted(&mut payment).await;
+    world.charge(&payment, "awaiting_customer", 4_200);
+    world.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
+    world.take(&mut payment, Step { to: "expired", reason: Some("customer_expired"), ..Step::default() }).await;
+    let second = Payment { attempt: Uuid::now_v7(), number: 2, ..payment };
+    world.attempt(&second).await;
+    world.sql("UPDATE transactions SET attempt = 2 WHERE status = 'expired'").await;
+    world.charge(&second, "awaiting_customer", 4_200);
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, "open on its books");
+}
+
+#[tokio::test]
+async fn an_order_that_is_open_beside_a_success_is_found_at_rest() {
+    let mut world = World::lawful().await;
+    let payment = world.settled(Kind::Deposit, 4_200).await;
+    let mut again = world.charges.iter().rfind(|entry| entry["entry"] == "charge").unwrap().clone();
+    (again["reference"], again["result"]) = (json!("pi_again"), json!("pending"));
+    world.charges.push(again);
+    let live = world.judge_only(Invariant::I5, Rest::Live).await;
+    assert_eq!(live.verdict(), Verdict::Held, "{live:?}");
+    said(&world.judge_only(Invariant::I5, Rest::AtRest).await, &format!("payment {} stands at succeeded", payment.id));
 }
 
 #[tokio::test]

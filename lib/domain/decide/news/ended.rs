@@ -112,15 +112,9 @@ impl Learner<'_> {
         self.transaction.is_resolved() && self.attempt.state == state
     }
 
-    /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now, unless the question was
-    /// older than the contradiction.
+    /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
     pub(super) fn confirmed(&self) -> Decision {
-        if let Source::Answer { asked_at, .. } = self.news.source
-            && self.transaction.status.is_final()
-        {
-            if self.transaction.contradicted && asked_at < self.transaction.updated_at {
-                return self.ask_later();
-            }
+        if self.was_asked() && self.transaction.status.is_final() {
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }
         Decision::Nothing("already ended so")
@@ -190,7 +184,7 @@ impl Learner<'_> {
     fn failed_once_paid(&self) -> Decision {
         let since = |asked_at| asked_at >= self.transaction.updated_at;
         match self.news.source {
-            _ if !self.transaction.contradicted_when_asked => self.ask_first(),
+            _ if !self.transaction.came_back_when_asked => self.ask_first(),
             Source::Answer { asked_at, .. } if since(asked_at) => self.take_back(Reversal::Returned),
             _ => self.ask_later(),
         }

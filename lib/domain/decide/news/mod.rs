@@ -54,7 +54,7 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         return Decision::Nothing("the attempt is not one of this payment");
     };
     let learner = Learner { transaction, attempt, news, context };
-    match news.outcome {
+    let decision = match news.outcome {
         Outcome::Succeeded { money, .. } => learner.succeeded(*money),
         Outcome::Declined { code, message, .. } => learner.declined(code, message),
         Outcome::Expired { .. } => learner.expired(),
@@ -66,7 +66,8 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         Outcome::Unseen => learner.unseen(),
         Outcome::Reversed { money, how, .. } => learner.reversed(*money, *how),
         Outcome::Unknown { .. } => learner.unknown(),
-    }
+    };
+    learner.heeding_what_came_since(decision)
 }
 
 /// A callback that only says "look": the gateway is asked, by a command in the same commit.
@@ -139,6 +140,23 @@ impl<'a> Learner<'a> {
                 self.attempt.operation(operation).is_none_or(|standing| standing.calls != calls)
             }
             _ => false,
+        }
+    }
+
+    /// What was told after the question had been put is not forgotten for its answer: that neither ends a payment without success, nor the
+    /// asking about one that has ended.
+    fn heeding_what_came_since(&self, decision: Decision) -> Decision {
+        let Transaction { is_due, updated_at, .. } = *self.transaction;
+        let is_outdated = matches!(self.news.source, Source::Answer { asked_at, .. } if asked_at < updated_at);
+        let would_rest = match &decision {
+            Decision::Step(change) => change.from != change.to && matches!(change.to, Status::Failed | Status::Expired),
+            Decision::LookAgain { due_in, .. } => due_in.is_none() && is_due,
+            _ => false,
+        };
+        if is_outdated && would_rest {
+            Decision::Nothing("it is due for what came after the question")
+        } else {
+            decision
         }
     }
 
@@ -218,17 +236,24 @@ impl<'a> Learner<'a> {
     }
 
     /// Asked about a payment that has ended here, the gateway says something else. If it still does at the last question, a human decides.
+    /// Before that it is a step, so that no answer to a question that was put before counts for more.
     fn contradicted(&self) -> Decision {
         if self.was_last() {
             let message = "Asked again and again, the gateway contradicts how the payment ended.";
             return self.review("contradiction", message, self.attempt.state);
         }
-        self.ask_later()
+        let asks = self.transaction.asks.saturating_add(1);
+        let step = self.step(self.transaction.status, self.attempt.state).contradicts();
+        Decision::step(step.asks(asks).due_in(Some(self.in_turn(asks))).done())
     }
 
     /// Asked about a payment that has ended here, the gateway gives no answer. After the last question it is left at that if it has
     /// succeeded and nobody contradicted; one without success may have been paid after all, so a human decides.
     fn unanswered(&self) -> Decision {
+        if !self.is_current() {
+            let message = "The gateway rang about an attempt that was given up, and gave no answer when asked.";
+            return self.review("bell_unanswered", message, self.attempt.state);
+        }
         // It ended while the question was out, which was about something else.
         if !self.transaction.is_due {
             return Decision::Nothing("it has ended");

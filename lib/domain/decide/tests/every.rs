@@ -1,6 +1,7 @@
 //! What holds for every status, every news and every source.
 
 use super::*;
+use crate::domain::change::CONTRADICTS;
 use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::event::{self, StatusChanged};
 use crate::domain::posting::{Effect, on_failure, on_reversal, on_success};
@@ -28,7 +29,7 @@ fn check(transaction: &Transaction, change: &Change, what: &str) {
 
     let waits = !change.to.is_final() && change.to != Status::Review;
     let confirms = change.to == Status::Succeeded && moved && change.cause.starts_with("callback:");
-    let asks = change.command.is_some() || confirms;
+    let asks = change.command.is_some() || confirms || (change.cause.ends_with(CONTRADICTS) && !moved);
     assert!(!waits || change.due_in.is_some(), "{what} forgets the payment");
     assert!(waits || change.due_in.is_none() || asks, "{what} wakes a payment that has ended");
     if let Some(command) = &change.command {

@@ -113,7 +113,7 @@ pub fn payment(kind: Kind, status: Status) -> Transaction {
         asks: 0,
         is_due: true,
         contradicted: false,
-        contradicted_when_asked: false,
+        came_back_when_asked: false,
         reason: None,
         submit_until: NOW + Duration::from_secs(600),
         created_at: NOW - Duration::from_secs(61),

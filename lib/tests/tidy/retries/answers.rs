@@ -105,7 +105,7 @@ fn payment(status: Status) -> Transaction {
         asks: 0,
         is_due: true,
         contradicted: false,
-        contradicted_when_asked: false,
+        came_back_when_asked: false,
         reason: None,
         submit_until: NOW + Duration::from_secs(24 * 3_600),
         created_at: sent_at,

@@ -1,4 +1,4 @@
-//! I5 of what has failed: a payment comes to nothing because its gateway said so, not because somebody gave it up.
+//! I5 of what has ended: a payment comes to nothing because its gateway said so, not because somebody gave it up, and leaves nothing open.
 
 use std::collections::{HashMap, HashSet};
 
@@ -6,23 +6,22 @@ use uuid::Uuid;
 
 use super::{Attempt, Books, Payment};
 use crate::domain::transaction::Status;
+use crate::ops::verify::Rest;
 use crate::ops::verify::charge_log::{Charge, ChargeLog};
 use crate::ops::verify::report::Finding;
 
+const CUSTOMER_EXPIRED: &str = "customer_expired";
 /// "No such payment" proves nothing when it is told once.
 const TOLD_TWICE: i16 = 2;
 
 impl Books {
-    pub(super) fn failed_for_cause(&self, older: &HashSet<Uuid>, log: &ChargeLog, finding: &mut Finding) {
+    pub(super) fn ended_for_cause(&self, older: &HashSet<Uuid>, log: &ChargeLog, rest: Rest, finding: &mut Finding) {
         let attempts: HashMap<(Uuid, i16), (&Uuid, &Attempt)> =
             self.intents.attempts.iter().map(|one| ((one.1.payment, one.1.number), one)).collect();
         let charges = log.of_attempts();
-        for (id, payment) in &self.payments {
-            let has_failed = matches!(payment.status, Some(Status::Failed | Status::Expired));
-            if !has_failed || payment.by_hand || older.contains(id) {
-                continue;
-            }
-            finding.checked += 1;
+        let payments = self.payments.iter().filter(|(id, payment)| !payment.by_hand && !older.contains(*id));
+        for (id, payment) in payments {
+            let Some(status) = payment.status.filter(|status| status.is_final()) else { continue };
             let attempt = attempts.get(&(*id, payment.attempt)).copied();
             let all = (1..=payment.attempt).filter_map(|number| attempts.get(&(*id, number)));
             let open: Vec<&Charge> = all
@@ -34,12 +33,36 @@ impl Books {
                 // A refusal says nothing where something stands: a call before it may have been executed.
                 Some(charges) => charges.iter().all(|charge| charge.has_ended),
             };
-            if let Some(wrong) = without_cause(payment, attempt, &open, denied) {
-                let status = payment.status.map_or("?", Status::as_str);
-                finding.violation(|| format!("payment {id} stands at {status}, and {wrong}"));
+            let wrong = match (status, rest) {
+                (Status::Failed | Status::Expired, _) => without_cause(payment, attempt, &open, denied),
+                // What is open beside a success, or after it was taken back, may still move money.
+                (_, Rest::AtRest) => open.first().map(|charge| is_open(charge)),
+                (_, Rest::Live) => continue,
+            };
+            finding.checked += 1;
+            let is_on_the_books = attempt.is_some_and(|(attempt, _)| charges.contains_key(attempt));
+            match wrong {
+                None => {}
+                Some(_) if rest == Rest::Live && payment.customer_was_late() && is_on_the_books => {
+                    finding.under_way += 1;
+                }
+                Some(wrong) => {
+                    finding.violation(|| format!("payment {id} stands at {}, and {wrong}", status.as_str()));
+                }
             }
         }
     }
+}
+
+impl Payment {
+    /// It was given up because the customer did not come. Should he come after all, the gateway is asked, and what it says is booked.
+    pub(super) fn customer_was_late(&self) -> bool {
+        self.reason.as_deref() == Some(CUSTOMER_EXPIRED)
+    }
+}
+
+fn is_open(charge: &Charge) -> String {
+    format!("{} has {} open on its books", charge.gateway, charge.reference)
 }
 
 /// `open`: what of it, whatever the attempt, has not ended on a gateway's books.
@@ -52,10 +75,12 @@ fn without_cause(
     let Payment { gateway, reason, .. } = payment;
     let reason = reason.as_deref();
     // The gateway was asked after the customer's time, and had nothing that was paid; it may keep such a payment for long.
-    let lapsed = reason == Some("customer_expired") && open.iter().all(|charge| charge.awaits_customer);
+    let settling = attempt.map(|(id, _)| *id);
+    let is_kept = |charge: &&Charge| charge.awaits_customer && charge.attempt_id == settling;
+    let lapsed = payment.customer_was_late() && open.iter().all(is_kept);
     match (open, attempt) {
         ([_, ..], _) if lapsed => None,
-        ([charge, ..], _) => Some(format!("{} has {} open on its books", charge.gateway, charge.reference)),
+        ([charge, ..], _) => Some(is_open(charge)),
         ([], _) if reason == Some("not_sent") => None,
         ([], None) => Some("was never sent".to_owned()),
         ([], Some((_, Attempt { not_found, .. }))) if reason == Some("not_executed") => (*not_found < TOLD_TWICE)
