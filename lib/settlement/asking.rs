@@ -24,7 +24,8 @@ const SPREAD_LIMIT: Duration = Duration::from_secs(60);
 /// The sweep asks about it too: a question that is not asked now is not lost.
 fn is_asked_when_due(transaction: &Transaction, attempt: &Attempt) -> bool {
     let never = [Status::Created, Status::Cancelled, Status::Review, Status::Reversed];
-    attempt.number == transaction.attempt && !never.contains(&transaction.status)
+    let rests = transaction.status.is_final() && !transaction.is_due;
+    attempt.number == transaction.attempt && !never.contains(&transaction.status) && !rests
 }
 
 impl Settlement {

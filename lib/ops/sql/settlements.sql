@@ -23,7 +23,7 @@ LEFT JOIN (SELECT transaction_id,
                  GROUP BY transaction_id, gateway) at_each
            GROUP BY transaction_id) ledger ON ledger.transaction_id = payment.id
 LEFT JOIN (SELECT transaction_id, bool_or(actor = 'operator' AND from_status = 'review' AND to_status <> 'review') AS by_hand,
-                  bool_or(reason_code = 'gateway_silent') AS was_silent
+                  bool_or(reason_code IN ('gateway_silent', 'bell_unanswered')) AS was_silent
            FROM transitions
            WHERE 'review' IN (from_status, to_status)
            GROUP BY transaction_id) review ON review.transaction_id = payment.id

@@ -114,16 +114,22 @@ impl Learner<'_> {
 
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
     pub(super) fn confirmed(&self) -> Decision {
-        if self.was_asked() && self.transaction.status.is_final() {
+        if self.was_asked() && self.is_current() && self.transaction.status.is_final() {
+            if self.may_not_be_seen_yet() {
+                return self.ask_later();
+            }
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }
         Decision::Nothing("already ended so")
     }
 
     pub(super) fn expired(&self) -> Decision {
+        if !self.is_current() {
+            return self.note(AttemptState::Expired);
+        }
         if !self.is_live() {
-            let contradicts = self.is_current() && self.transaction.status == Status::Succeeded;
-            let in_review = self.is_current() && self.transaction.status == Status::Review;
+            let contradicts = self.transaction.status == Status::Succeeded;
+            let in_review = self.transaction.status == Status::Review;
             return match (contradicts, self.was_asked()) {
                 (true, true) => self.contradicted(),
                 (true, false) => self.ask_first(),
@@ -179,15 +185,9 @@ impl Learner<'_> {
         self.review("taken_back", &what, AttemptState::Succeeded)
     }
 
-    /// Paid, and come back, as a gateway says that was asked: it is asked once more. What a callback said before counts for neither, and
-    /// an answer that is older than the first says no more.
+    /// Paid, and come back, as a gateway says that was asked: it is asked once more. What a callback said before counts for neither.
     fn failed_once_paid(&self) -> Decision {
-        let since = |asked_at| asked_at >= self.transaction.updated_at;
-        match self.news.source {
-            _ if !self.transaction.came_back_when_asked => self.ask_first(),
-            Source::Answer { asked_at, .. } if since(asked_at) => self.take_back(Reversal::Returned),
-            _ => self.ask_later(),
-        }
+        if self.transaction.came_back_when_asked { self.take_back(Reversal::Returned) } else { self.ask_first() }
     }
 
     fn take_back(&self, how: Reversal) -> Decision {

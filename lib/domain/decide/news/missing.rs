@@ -108,7 +108,6 @@ impl Learner<'_> {
     /// Asked about a payment that has ended here, the gateway has nothing that would be paid: it ended so.
     pub(super) fn unpaid_after_the_end(&self) -> Decision {
         match self.transaction.status {
-            Status::Failed | Status::Expired if self.is_current() && self.may_not_be_seen_yet() => self.ask_later(),
             Status::Failed | Status::Expired if self.is_current() => self.confirmed(),
             Status::Succeeded if self.is_current() && self.was_asked() => self.contradicted(),
             _ => Decision::Nothing("not news"),
@@ -116,7 +115,7 @@ impl Learner<'_> {
     }
 
     /// Somebody has just told of what the gateway does not show: for a settle window its books may be behind its messages.
-    fn may_not_be_seen_yet(&self) -> bool {
+    pub(super) fn may_not_be_seen_yet(&self) -> bool {
         let Source::Answer { asked_at, .. } = self.news.source else { return false };
         self.transaction.contradicted && asked_at < self.transaction.updated_at + self.context.policy.settle_window
     }
@@ -174,6 +173,10 @@ impl Learner<'_> {
                         .done(),
                 )
             }
+            (Source::Answer { .. }, Status::Cancelled | Status::Reversed | Status::Review) => {
+                Decision::Nothing("no information")
+            }
+            (Source::Answer { .. }, _) if !self.is_current() => self.given_up_unanswered(),
             (Source::Answer { .. }, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
             (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.unanswered(),
             _ => Decision::Nothing("no information"),

@@ -19,6 +19,8 @@ use crate::domain::outcome::{Outcome, Reversal};
 use crate::domain::route::Next;
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
 
+const STAYS_DUE: &str = "it is due for what came since";
+
 /// How the news came. A call's and an answer's are the gateway's word to us; a callback's may be late or out of order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Source {
@@ -143,20 +145,38 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// What was told after the question had been put is not forgotten for its answer: that neither ends a payment without success, nor the
-    /// asking about one that has ended.
+    /// Something was told, or done, after the call was allowed or the question put: the news knows nothing of that.
+    fn is_outdated(&self) -> bool {
+        match self.news.source {
+            Source::Call { begun, .. } => begun < self.transaction.version,
+            Source::Answer { asked_at, .. } => asked_at < self.transaction.updated_at,
+            Source::Callback { .. } => false,
+        }
+    }
+
+    /// What came since is not forgotten for outdated news. An answer ends no payment without success then, nor the asking about one that has
+    /// ended, nor does it contradict the end, unless by telling of money; and what ends by such news is asked about once more.
     fn heeding_what_came_since(&self, decision: Decision) -> Decision {
-        let Transaction { is_due, updated_at, .. } = *self.transaction;
-        let is_outdated = matches!(self.news.source, Source::Answer { asked_at, .. } if asked_at < updated_at);
-        let would_rest = match &decision {
-            Decision::Step(change) => change.from != change.to && matches!(change.to, Status::Failed | Status::Expired),
-            Decision::LookAgain { due_in, .. } => due_in.is_none() && is_due,
-            _ => false,
-        };
-        if is_outdated && would_rest {
-            Decision::Nothing("it is due for what came after the question")
-        } else {
-            decision
+        if !self.is_outdated() {
+            return decision;
+        }
+        let Transaction { status, is_due, version, asks, .. } = *self.transaction;
+        let soon = Some(self.context.policy.ask_in(0));
+        let had_ended = self.was_asked() && status.is_final();
+        let tells_of_money = matches!(self.news.outcome, Outcome::Succeeded { .. } | Outcome::Reversed { .. });
+        let becomes = |change: &Change, ends: &[Status]| change.from != change.to && ends.contains(&change.to);
+        match decision {
+            Decision::LookAgain { .. } if had_ended && is_due => Decision::Nothing(STAYS_DUE),
+            Decision::Step(_) if had_ended && !tells_of_money && is_due => Decision::Nothing(STAYS_DUE),
+            Decision::Step(_) if had_ended && !tells_of_money => Decision::LookAgain { version, due_in: soon, asks },
+            Decision::Step(change) if self.was_asked() && becomes(&change, &[Status::Failed, Status::Expired]) => {
+                Decision::Nothing(STAYS_DUE)
+            }
+            Decision::Step(mut change) if becomes(&change, &[Status::Succeeded, Status::Failed, Status::Expired]) => {
+                change.due_in = soon;
+                Decision::Step(change)
+            }
+            decision => decision,
         }
     }
 
@@ -250,10 +270,6 @@ impl<'a> Learner<'a> {
     /// Asked about a payment that has ended here, the gateway gives no answer. After the last question it is left at that if it has
     /// succeeded and nobody contradicted; one without success may have been paid after all, so a human decides.
     fn unanswered(&self) -> Decision {
-        if !self.is_current() {
-            let message = "The gateway rang about an attempt that was given up, and gave no answer when asked.";
-            return self.review("bell_unanswered", message, self.attempt.state);
-        }
         // It ended while the question was out, which was about something else.
         if !self.transaction.is_due {
             return Decision::Nothing("it has ended");
@@ -267,6 +283,15 @@ impl<'a> Learner<'a> {
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }
         self.ask_later()
+    }
+
+    /// The sweep asks about the current attempt: nobody would ask about this one again, and what it may have moved would be found by nobody.
+    fn given_up_unanswered(&self) -> Decision {
+        if self.transaction.is_resolved() {
+            return Decision::Nothing("a human has settled it");
+        }
+        let message = "The gateway rang about an attempt that was given up, and gave no answer when asked.";
+        self.review("bell_unanswered", message, self.attempt.state)
     }
 
     fn review(&self, code: &str, message: &str, attempt: AttemptState) -> Decision {

@@ -6,13 +6,13 @@ use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::news::rung;
 use crate::domain::event::{Act, Command};
 
-const ENDED: [Status; 3] = [Status::Succeeded, Status::Failed, Status::Expired];
+pub const ENDED: [Status; 3] = [Status::Succeeded, Status::Failed, Status::Expired];
 
-fn reference() -> String {
+pub fn reference() -> String {
     "pi_1".into()
 }
 
-fn page() -> Outcome {
+pub fn page() -> Outcome {
     Outcome::NeedsCustomer { reference: reference(), redirect_url: "https://gateway.example".into(), expires_at: None }
 }
 
@@ -87,90 +87,6 @@ fn a_payment_still_under_way_at_the_gateway_after_its_end_is_asked_about_again()
         let decision = told(&payment(Kind::Withdrawal, status), called, &accepted);
         let command: Command = serde_json::from_slice(&step(&decision).command.as_ref().unwrap().payload).unwrap();
         assert_eq!((step(&decision).to, command.act), (status, Act::Ask));
-    }
-}
-
-/// The answer to a question that was put so many seconds after now.
-fn asked_after(seconds: i64, transaction: &Transaction, outcome: &Outcome) -> Decision {
-    let asked_at = NOW + time::Duration::seconds(seconds);
-    told_at(NOW + Duration::from_secs(10), transaction, Source::Answer { asked_at, delivered: true }, outcome)
-}
-
-fn after_a_bell(transaction: &Transaction) -> Transaction {
-    let rang = within(NOW, |context| rung(transaction, transaction.attempts[0].id, Uuid::now_v7(), context));
-    step(&rang).applied_to(transaction, NOW)
-}
-
-#[test]
-fn what_is_rung_for_is_not_forgotten_for_the_answer_to_a_question_before() {
-    let silent = Outcome::Unknown { why: "time-out".into() };
-    for kind in [Kind::Deposit, Kind::Withdrawal] {
-        for (status, same) in ENDED.into_iter().zip([succeeded(), declined(), Outcome::NotFound]) {
-            let rung = after_a_bell(&payment(kind, status));
-            let before = asked_after(-1, &rung, &same);
-            assert!(matches!(before, Decision::Nothing(_)), "{status:?}: {before:?}");
-            let unheard = asked_after(1, &rung, &silent);
-            assert!(matches!(unheard, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {unheard:?}");
-            let after = asked_after(1, &rung, &same);
-            assert!(matches!(after, Decision::LookAgain { due_in: None, .. }), "{status:?}: {after:?}");
-        }
-    }
-}
-
-/// The customer approves while the question is out that would have ended his time.
-#[test]
-fn the_answer_to_a_question_before_a_bell_ends_no_payment_without_success() {
-    for status in [Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
-        let mut transaction = payment(Kind::Deposit, status);
-        transaction.next_action_expires_at = Some(NOW - Duration::from_secs(1));
-        let rung = after_a_bell(&transaction);
-        for outcome in [page(), Outcome::Expired { reference: None }, declined()] {
-            let before = asked_after(-1, &rung, &outcome);
-            let ends = matches!(&before, Decision::Step(change) if change.to.is_final());
-            assert!(!ends, "{} at {status:?}: {before:?}", outcome.name());
-        }
-        assert_eq!(step(&asked_after(1, &rung, &declined())).to, Status::Failed);
-        assert_eq!(step(&asked_after(-1, &rung, &succeeded())).to, Status::Succeeded);
-    }
-}
-
-#[test]
-fn a_contradiction_is_not_forgotten_for_the_answer_to_a_question_before_it() {
-    let approved = Outcome::Approved { reference: reference() };
-    for (status, same) in ENDED.into_iter().zip([succeeded(), declined(), page()]) {
-        let rung = after_a_bell(&payment(Kind::Deposit, status));
-        let contradicted = asked_after(4, &rung, &approved);
-        let asked = step(&contradicted).applied_to(&rung, NOW + Duration::from_secs(5));
-        assert!(asked.is_due && asked.contradicted, "{status:?}");
-        let before = asked_after(3, &asked, &same);
-        let rests = matches!(before, Decision::LookAgain { due_in: None, .. });
-        assert!(!rests, "{status:?}: {before:?}");
-    }
-}
-
-/// Two different words: the second is the first that the money has come back.
-#[test]
-fn a_withdrawal_that_was_paid_comes_back_on_two_answers_that_say_so() {
-    let paid = after_a_bell(&payment(Kind::Withdrawal, Status::Succeeded));
-    let not_found = answered_at(NOW, &paid, &Outcome::NotFound);
-    let doubted = step(&not_found).applied_to(&paid, NOW);
-    let first = answered_at(NOW, &doubted, &declined());
-    assert_eq!(step(&first).to, Status::Succeeded);
-    let asked = step(&first).applied_to(&doubted, NOW);
-    assert_eq!(step(&answered_at(NOW, &asked, &declined())).to, Status::Reversed);
-}
-
-/// The sweep asks about the current attempt: nobody would ask about this one again.
-#[test]
-fn a_bell_about_an_attempt_that_was_given_up_goes_to_a_human_if_it_leads_to_no_answer() {
-    for status in ENDED {
-        let mut transaction = payment(Kind::Deposit, status);
-        transaction.attempt = 2;
-        let current = Attempt { id: Uuid::now_v7(), number: 2, ..transaction.attempts[0].clone() };
-        transaction.attempts.push(current);
-        let unheard = asked_after(1, &after_a_bell(&transaction), &Outcome::Unknown { why: "time-out".into() });
-        let reason = step(&unheard).reason.as_ref().map(|reason| reason.code.as_str());
-        assert_eq!((step(&unheard).to, reason), (Status::Review, Some("bell_unanswered")), "{status:?}");
     }
 }
 

@@ -8,6 +8,7 @@ mod ended;
 mod every;
 mod named;
 mod orders;
+mod outdated;
 mod resolved;
 mod table;
 

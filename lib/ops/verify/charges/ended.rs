@@ -40,10 +40,12 @@ impl Books {
                 (_, Rest::Live) => continue,
             };
             finding.checked += 1;
-            let is_on_the_books = attempt.is_some_and(|(attempt, _)| charges.contains_key(attempt));
+            let settling = attempt.map(|(attempt, _)| *attempt);
+            let is_asked_about = settling.is_some_and(|attempt| charges.contains_key(&attempt))
+                && open.iter().all(|charge| charge.attempt_id == settling);
             match wrong {
                 None => {}
-                Some(_) if rest == Rest::Live && payment.customer_was_late() && is_on_the_books => {
+                Some(_) if rest == Rest::Live && payment.customer_was_late() && is_asked_about => {
                     finding.under_way += 1;
                 }
                 Some(wrong) => {

@@ -1,0 +1,152 @@
+//! What came after a question was put, or a call was allowed, is not forgotten for its answer.
+
+use super::ended::{ENDED, page, reference};
+use super::*;
+use crate::domain::decide::news::rung;
+
+/// The answer to a question that was put so many seconds after now.
+fn asked_after(seconds: i64, transaction: &Transaction, outcome: &Outcome) -> Decision {
+    let asked_at = NOW + time::Duration::seconds(seconds);
+    told_at(NOW + Duration::from_secs(10), transaction, Source::Answer { asked_at, delivered: true }, outcome)
+}
+
+fn after_a_bell(transaction: &Transaction) -> Transaction {
+    let rang = within(NOW, |context| rung(transaction, transaction.attempts[0].id, Uuid::now_v7(), context));
+    step(&rang).applied_to(transaction, NOW)
+}
+
+#[test]
+fn what_is_rung_for_is_not_forgotten_for_the_answer_to_a_question_before() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for (status, same) in ENDED.into_iter().zip([succeeded(), declined(), Outcome::NotFound]) {
+            let rung = after_a_bell(&payment(kind, status));
+            let before = asked_after(-1, &rung, &same);
+            assert!(matches!(before, Decision::Nothing(_)), "{status:?}: {before:?}");
+            let unheard = asked_after(1, &rung, &silent);
+            assert!(matches!(unheard, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {unheard:?}");
+            let after = asked_after(1, &rung, &same);
+            assert!(matches!(after, Decision::LookAgain { due_in: None, .. }), "{status:?}: {after:?}");
+        }
+    }
+}
+
+/// The customer approves while the question is out that would have ended his time.
+#[test]
+fn the_answer_to_a_question_before_a_bell_ends_no_payment_without_success() {
+    for status in [Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
+        let mut transaction = payment(Kind::Deposit, status);
+        transaction.next_action_expires_at = Some(NOW - Duration::from_secs(1));
+        let rung = after_a_bell(&transaction);
+        for outcome in [page(), Outcome::Expired { reference: None }, declined()] {
+            let before = asked_after(-1, &rung, &outcome);
+            let ends = matches!(&before, Decision::Step(change) if change.to.is_final());
+            assert!(!ends, "{} at {status:?}: {before:?}", outcome.name());
+        }
+        assert_eq!(step(&asked_after(1, &rung, &declined())).to, Status::Failed);
+        assert_eq!(step(&asked_after(-1, &rung, &succeeded())).to, Status::Succeeded);
+    }
+}
+
+#[test]
+fn a_contradiction_is_not_forgotten_for_the_answer_to_a_question_before_it() {
+    let approved = Outcome::Approved { reference: reference() };
+    for (status, same) in ENDED.into_iter().zip([succeeded(), declined(), page()]) {
+        let rung = after_a_bell(&payment(Kind::Deposit, status));
+        let contradicted = asked_after(4, &rung, &approved);
+        let asked = step(&contradicted).applied_to(&rung, NOW + Duration::from_secs(5));
+        assert!(asked.is_due && asked.contradicted, "{status:?}");
+        let before = asked_after(3, &asked, &same);
+        let rests = matches!(before, Decision::LookAgain { due_in: None, .. });
+        assert!(!rests, "{status:?}: {before:?}");
+    }
+}
+
+/// What had ended the payment was told after the question.
+#[test]
+fn the_answer_to_a_question_before_the_end_contradicts_no_end_and_wakes_no_human() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let otherwise = [Outcome::Accepted { reference: reference() }, Outcome::NotFound, declined(), silent];
+    for (status, outcome) in ENDED.into_iter().flat_map(|status| otherwise.clone().map(|outcome| (status, outcome))) {
+        for is_due in [true, false] {
+            let mut transaction = payment(Kind::Deposit, status);
+            (transaction.asks, transaction.is_due) = (99, is_due);
+            let late = Source::Answer { asked_at: NOW - Duration::from_secs(2), delivered: true };
+            let decision = told_at(NOW + Duration::from_secs(100_000), &transaction, late, &outcome);
+            let keeps = matches!(decision, Decision::Nothing(_) | Decision::LookAgain { .. });
+            assert!(keeps, "{} at {status:?}, due: {is_due}: {decision:?}", outcome.name());
+            let stays = matches!(decision, Decision::Nothing(_));
+            assert!(stays || !is_due, "{} at {status:?} puts off what it is due for: {decision:?}", outcome.name());
+        }
+    }
+}
+
+#[test]
+fn what_rang_while_a_success_was_on_its_way_is_asked_about_after_it() {
+    for (status, source) in [
+        (Status::Submitting, Source::Call { operation: Operation::Create, begun: 7, calls: 1 }),
+        (Status::AwaitingGateway, Source::Answer { asked_at: NOW - Duration::from_millis(1), delivered: true }),
+    ] {
+        for kind in [Kind::Deposit, Kind::Withdrawal] {
+            let transaction = payment(kind, status);
+            let at_once = step(&told(&transaction, source, &succeeded())).clone();
+            assert_eq!((at_once.to, at_once.due_in), (Status::Succeeded, None), "{source:?}");
+            let after = told(&after_a_bell(&transaction), source, &succeeded());
+            assert_eq!((step(&after).to, step(&after).due_in.is_some()), (Status::Succeeded, true), "{source:?}");
+        }
+    }
+}
+
+#[test]
+fn what_contradicts_an_end_is_believed_to_be_wrong_only_when_a_gateway_s_books_had_time_to_show_it() {
+    let window = policy().settle_window;
+    let money = euros(1_000);
+    let back = Outcome::Reversed { reference: reference(), money, how: Reversal::Chargeback };
+    for (status, said, same) in [
+        (Status::Succeeded, &back, &succeeded()),
+        (Status::Failed, &succeeded(), &declined()),
+        (Status::Expired, &succeeded(), &Outcome::NotFound),
+    ] {
+        let transaction = payment(Kind::Deposit, status);
+        let rang = told(&transaction, Source::Callback { id: Uuid::now_v7() }, said);
+        let asked = step(&rang).applied_to(&transaction, NOW);
+        let early = answered_at(NOW + window - Duration::from_secs(1), &asked, same);
+        assert!(matches!(early, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {early:?}");
+        let late = answered_at(NOW + window, &asked, same);
+        assert!(matches!(late, Decision::LookAgain { due_in: None, .. }), "{status:?}: {late:?}");
+    }
+}
+
+/// Two different words: the second is the first that the money has come back.
+#[test]
+fn a_withdrawal_that_was_paid_comes_back_on_two_answers_that_say_so() {
+    let paid = after_a_bell(&payment(Kind::Withdrawal, Status::Succeeded));
+    let not_found = answered_at(NOW, &paid, &Outcome::NotFound);
+    let doubted = step(&not_found).applied_to(&paid, NOW);
+    let first = answered_at(NOW, &doubted, &declined());
+    assert_eq!(step(&first).to, Status::Succeeded);
+    let asked = step(&first).applied_to(&doubted, NOW);
+    assert_eq!(step(&answered_at(NOW, &asked, &declined())).to, Status::Reversed);
+}
+
+/// The sweep asks about the current attempt: nobody would ask about this one again.
+#[test]
+fn a_bell_about_an_attempt_that_was_given_up_goes_to_a_human_if_it_leads_to_no_answer() {
+    let open = [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown];
+    for status in open.into_iter().chain(ENDED) {
+        let mut transaction = payment(Kind::Deposit, status);
+        transaction.attempt = 2;
+        let current = Attempt { id: Uuid::now_v7(), number: 2, ..transaction.attempts[0].clone() };
+        transaction.attempts.push(current);
+        let rung = after_a_bell(&transaction);
+        let unheard = asked_after(1, &rung, &Outcome::Unknown { why: "time-out".into() });
+        let reason = step(&unheard).reason.as_ref().map(|reason| reason.code.as_str());
+        assert_eq!((step(&unheard).to, reason), (Status::Review, Some("bell_unanswered")), "{status:?}");
+        // What is told of it puts the questions about the current attempt to no rest.
+        for outcome in [declined(), Outcome::Expired { reference: None }, Outcome::NotFound] {
+            let told = asked_after(1, &rung, &outcome);
+            let left = matches!(told, Decision::Note(_) | Decision::Nothing(_));
+            assert!(left, "{} at {status:?}: {told:?}", outcome.name());
+        }
+    }
+}
