@@ -24,8 +24,7 @@ const SPREAD_LIMIT: Duration = Duration::from_secs(60);
 /// The sweep asks about it too: a question that is not asked now is not lost.
 fn is_asked_when_due(transaction: &Transaction, attempt: &Attempt) -> bool {
     let never = [Status::Created, Status::Cancelled, Status::Review, Status::Reversed];
-    let rests = transaction.status.is_final() && !transaction.is_due;
-    attempt.number == transaction.attempt && !never.contains(&transaction.status) && !rests
+    attempt.number == transaction.attempt && !never.contains(&transaction.status)
 }
 
 impl Settlement {
@@ -44,7 +43,9 @@ impl Settlement {
         let pass = match gateway.admit() {
             Ok(pass) => Some(pass),
             Err(Resting(rest)) if is_asked_when_due(transaction, attempt) => {
-                return self.put_off(transaction, rest, now).await;
+                // One that has ended and is not due has been asked about since this question was ordered.
+                let is_wanted = !transaction.status.is_final() || transaction.is_due;
+                return if is_wanted { self.put_off(transaction, rest, now).await } else { Ok(()) };
             }
             // Nobody would ask this again.
             Err(Resting(_)) => None,

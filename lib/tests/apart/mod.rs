@@ -5,7 +5,9 @@ mod door;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use payfleet::domain::decide::news::Source;
 use payfleet::domain::ids::Kind;
+use payfleet::domain::transaction::Status;
 use payfleet::gateway::breaker::Settings;
 use payfleet::gateway::{Gateway, registry};
 use payfleet::worker::attempt::Attempts;
@@ -115,6 +117,24 @@ async fn after_time_outs_what_was_never_sent_goes_to_the_next_gateway_and_what_w
     assert_eq!(stand.sim.log().len(), heard, "nobody asked");
     assert_eq!((stand.attempts_at_stripe().await, stand.calls_at_bank()), (FAILURES as i64, 1));
     assert_eq!(stand.sim.charges().len(), FAILURES, "each was charged, and only there");
+    stand.sim.end().await;
+}
+
+/// Its question was ordered before it ended: what it was to find out is known since.
+#[tokio::test(flavor = "multi_thread")]
+async fn while_calls_fail_a_payment_that_has_ended_is_neither_asked_about_nor_woken() {
+    let stand = Stand::new(Manner::Silent, 600_000).await;
+    let id = stand.opened().await[0];
+    let settlement = &stand.fleet.settlement;
+    let (open, asked_at) = settlement.load(id).await.unwrap();
+    let attempt = open.current_attempt().unwrap().id;
+    let source = Source::Answer { asked_at, delivered: true };
+    settlement.learn(id, attempt, source, &succeeded(500), None).await.unwrap();
+    let (ended, now) = settlement.load(id).await.unwrap();
+    assert_eq!((ended.status, ended.is_due), (Status::Succeeded, false));
+    let heard = stand.sim.log().len();
+    settlement.ask(&ended, attempt, now, true).await.unwrap();
+    assert_eq!((stand.sim.log().len(), settlement.load(id).await.unwrap().0.is_due), (heard, false));
     stand.sim.end().await;
 }
 

@@ -115,10 +115,11 @@ impl Learner<'_> {
     /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
     pub(super) fn confirmed(&self) -> Decision {
         if self.was_asked() && self.is_current() && self.transaction.status.is_final() {
-            if self.may_not_be_seen_yet() {
-                return self.ask_later();
-            }
-            return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
+            let Transaction { version, asks, .. } = *self.transaction;
+            return match self.may_not_be_seen_for() {
+                Some(wait) => Decision::LookAgain { version, due_in: Some(wait), asks },
+                None => Decision::LookAgain { version, due_in: None, asks: 0 },
+            };
         }
         Decision::Nothing("already ended so")
     }

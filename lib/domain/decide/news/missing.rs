@@ -114,10 +114,12 @@ impl Learner<'_> {
         }
     }
 
-    /// Somebody has just told of what the gateway does not show: for a settle window its books may be behind its messages.
-    pub(super) fn may_not_be_seen_yet(&self) -> bool {
-        let Source::Answer { asked_at, .. } = self.news.source else { return false };
-        self.transaction.contradicted && asked_at < self.transaction.updated_at + self.context.policy.settle_window
+    /// Somebody has just told of what the gateway does not show: for so long its books may be behind its messages, for a settle window.
+    pub(super) fn may_not_be_seen_for(&self) -> Option<Duration> {
+        let Source::Answer { asked_at, .. } = self.news.source else { return None };
+        let seen_from = self.transaction.updated_at + self.context.policy.settle_window;
+        let wait = (seen_from - self.context.now).try_into().unwrap_or_default();
+        (self.transaction.contradicted && asked_at < seen_from).then_some(wait)
     }
 
     /// Sent again under its key, the payment was rejected. Had an earlier call been executed, its result would have been the answer, and the
@@ -173,10 +175,6 @@ impl Learner<'_> {
                         .done(),
                 )
             }
-            (Source::Answer { .. }, Status::Cancelled | Status::Reversed | Status::Review) => {
-                Decision::Nothing("no information")
-            }
-            (Source::Answer { .. }, _) if !self.is_current() => self.given_up_unanswered(),
             (Source::Answer { .. }, status) if self.is_live() && status != Status::Submitting => self.ask_later(),
             (Source::Answer { .. }, Status::Failed | Status::Expired | Status::Succeeded) => self.unanswered(),
             _ => Decision::Nothing("no information"),

@@ -162,7 +162,7 @@ impl<'a> Learner<'a> {
         }
         let Transaction { status, is_due, version, asks, .. } = *self.transaction;
         let soon = Some(self.context.policy.ask_in(0));
-        let had_ended = self.was_asked() && status.is_final();
+        let had_ended = self.was_asked() && self.is_current() && status.is_final();
         let tells_of_money = matches!(self.news.outcome, Outcome::Succeeded { .. } | Outcome::Reversed { .. });
         let becomes = |change: &Change, ends: &[Status]| change.from != change.to && ends.contains(&change.to);
         match decision {
@@ -270,6 +270,9 @@ impl<'a> Learner<'a> {
     /// Asked about a payment that has ended here, the gateway gives no answer. After the last question it is left at that if it has
     /// succeeded and nobody contradicted; one without success may have been paid after all, so a human decides.
     fn unanswered(&self) -> Decision {
+        if !self.is_current() {
+            return self.given_up_unanswered();
+        }
         // It ended while the question was out, which was about something else.
         if !self.transaction.is_due {
             return Decision::Nothing("it has ended");
