@@ -73,7 +73,8 @@ pub struct Transaction {
     pub version: i64,
     /// Questions asked since the status last changed: the position in the gateway's query schedule.
     pub asks: i16,
-    /// It is to be looked at. One that has ended is so only for a while: after a success that is to be confirmed, or when somebody rings.
+    /// It is to be looked at. One that has ended is so only for a while: after a success that is to be confirmed, an end by outdated news, or
+    /// when somebody rings or contradicts.
     pub is_due: bool,
     /// Somebody said, after the payment had ended as it stands, that it ended otherwise.
     pub contradicted: bool,
@@ -96,6 +97,12 @@ impl Transaction {
 
     pub fn current_attempt(&self) -> Option<&Attempt> {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
+    }
+
+    /// Attempts that were given up as refused, and rung about since: nobody knows any more what became of them.
+    pub fn doubted(&self) -> impl Iterator<Item = &Attempt> {
+        let was_given_up = |attempt: &Attempt| attempt.number != self.attempt || self.status == Status::Created;
+        self.attempts.iter().filter(move |attempt| attempt.state == AttemptState::Unknown && was_given_up(attempt))
     }
 
     /// The position in the query schedule with which a call of this operation leaves the payment. A payment that was sent is asked about

@@ -24,7 +24,9 @@ const SPREAD_LIMIT: Duration = Duration::from_secs(60);
 /// The sweep asks about it too: a question that is not asked now is not lost.
 fn is_asked_when_due(transaction: &Transaction, attempt: &Attempt) -> bool {
     let never = [Status::Created, Status::Cancelled, Status::Review, Status::Reversed];
-    attempt.number == transaction.attempt && !never.contains(&transaction.status)
+    let is_asked =
+        attempt.number == transaction.attempt || transaction.doubted().any(|doubted| doubted.id == attempt.id);
+    is_asked && !never.contains(&transaction.status)
 }
 
 impl Settlement {
@@ -43,8 +45,8 @@ impl Settlement {
         let pass = match gateway.admit() {
             Ok(pass) => Some(pass),
             Err(Resting(rest)) if is_asked_when_due(transaction, attempt) => {
-                // One that has ended and is not due has been asked about since this question was ordered.
-                let is_wanted = !transaction.status.is_final() || transaction.is_due;
+                // One that has ended and is not due has been asked about since this question was ordered, but for a human's word.
+                let is_wanted = !transaction.status.is_final() || transaction.is_due || transaction.is_resolved();
                 return if is_wanted { self.put_off(transaction, rest, now).await } else { Ok(()) };
             }
             // Nobody would ask this again.

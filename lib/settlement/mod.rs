@@ -248,12 +248,12 @@ impl Settlement {
         let delivered = self.bounded(delivering).await?;
         failpoint::reached(Window::C16).await;
         match self.decide(&transaction, now, |context| fell_due(&transaction, delivered, context))? {
-            Due::Ask => self.ask_current(&transaction, now, delivered).await,
+            Due::Ask => self.ask_all(&transaction, now, delivered).await,
             Due::StepThenAsk(change) => match self.commit(*change).await? {
                 // Read again: an answer is as old as its question, which comes after the step.
                 Committed::Applied => {
                     let (transaction, now) = self.load(id).await?;
-                    self.ask_current(&transaction, now, delivered).await
+                    self.ask_all(&transaction, now, delivered).await
                 }
                 Committed::Missed => Ok(()),
             },
@@ -261,7 +261,11 @@ impl Settlement {
         }
     }
 
-    async fn ask_current(&self, transaction: &Transaction, now: OffsetDateTime, delivered: bool) -> Result<(), Error> {
+    /// About what is in doubt first: the payment rests only when nothing is.
+    async fn ask_all(&self, transaction: &Transaction, now: OffsetDateTime, delivered: bool) -> Result<(), Error> {
+        for doubted in transaction.doubted() {
+            self.ask(transaction, doubted.id, now, delivered).await?;
+        }
         match transaction.current_attempt() {
             Some(attempt) => self.ask(transaction, attempt.id, now, delivered).await,
             // It counts as a question without an answer: when the schedule is used up, a human decides.

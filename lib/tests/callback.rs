@@ -16,6 +16,7 @@ use uuid::Uuid;
 
 use crate::harness::payments::{Fleet, sealer};
 use crate::settlement::{decided, succeeded};
+use crate::worker::latest_command;
 
 /// Traces: of the request that brought a callback, and of the one that ordered its payment.
 const OF_THE_MESSAGE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -227,6 +228,35 @@ async fn a_payment_is_asked_for_by_the_id_that_a_callback_named_which_is_kept_on
     let asked = fleet.stripe.asked.lock().unwrap();
     assert!(asked.iter().all(|payment| payment.reference.is_none() && payment.candidate.as_deref() == Some("batch_2")));
     assert_eq!(asked.len(), 2);
+}
+
+/// It executed what it had told to have refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_attempt_that_is_rung_about_is_asked_about_beside_the_one_that_paid_until_its_gateway_has_told() {
+    let fleet = Fleet::with(0).await;
+    let payment = fleet.accepted(Kind::Deposit, 500).await;
+    fleet.stripe.then(Outcome::Unreachable { why: "connection refused".into() });
+    fleet.bank.then(Outcome::Accepted { reference: "tr_1".into() });
+    let attempts = Attempts::new(fleet.settlement.clone());
+    attempts.handle(Fleet::first_command(payment)).await.unwrap();
+    let (refused, _) = fleet.settlement.load(payment).await.unwrap();
+    attempts.handle(latest_command(&fleet).await).await.unwrap();
+    let (bell, _) = stored(&fleet, notice("evt_1", Some(refused.current_attempt().unwrap().id), None)).await;
+    fleet.settlement.apply_callback(bell).await.unwrap();
+    attempts.handle(latest_command(&fleet).await).await.unwrap();
+    assert_eq!((fleet.stripe.asked.lock().unwrap().len(), fleet.bank.asked.lock().unwrap().len()), (1, 0));
+
+    for _ in 0..2 {
+        fleet.bank.then(succeeded(500));
+        fleet.settlement.fell_due(payment).await.unwrap();
+        assert_eq!((fleet.balances().await, fleet.status(payment).await.0), ((500, 0, 0), "succeeded".into()));
+        assert!(fleet.settlement.load(payment).await.unwrap().0.is_due, "nobody would ask about it again");
+    }
+    fleet.stripe.then(succeeded(500));
+    fleet.settlement.fell_due(payment).await.unwrap();
+    let reason: String =
+        sqlx::query_scalar("SELECT reason_code FROM transactions").fetch_one(&fleet.database.owner).await.unwrap();
+    assert_eq!((fleet.status(payment).await.0.as_str(), reason.as_str()), ("review", "second_success"));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -9,7 +9,7 @@ use crate::domain::transaction::{AttemptState, Status, Substatus, Transaction};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// Ask the gateway about the current attempt.
+    /// Ask the gateways about the current attempt, and about those in doubt.
     Ask,
     /// Commit this step; then ask.
     StepThenAsk(Box<Change>),
@@ -42,7 +42,7 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
             let message = "Contradicting messages, and the gateway gave no clear answer when asked.";
             ask_or_hand_over(transaction, context, "contradiction", message)
         }
-        // A callback only asked to look: whatever the gateway says to the last question decides.
+        // To be confirmed, or a callback only asked to look: whatever the gateway says to the last question decides.
         Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => Due::Ask,
         _ => Due::Decided(Decision::LookAgain { version: transaction.version, due_in: None, asks: transaction.asks }),
     }
@@ -69,6 +69,7 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
             Step::new(transaction, Status::Failed, cause(transaction), Actor::Timer)
                 .substatus(Substatus::NotSent)
                 .reason("not_sent", "No gateway could be reached in time; nothing was sent.", None)
+                .due_in(transaction.doubted().next().map(|_| context.policy.ask_in(0)))
                 .post_failure()
                 .done(),
         );

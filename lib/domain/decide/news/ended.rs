@@ -72,7 +72,7 @@ impl Learner<'_> {
 
     pub(super) fn declined(&self, code: &str, message: &str) -> Decision {
         let status = self.transaction.status;
-        if !self.is_current() {
+        if self.was_given_up() {
             return self.note(AttemptState::Declined);
         }
         let by_callback = matches!(self.news.source, Source::Callback { .. });
@@ -112,10 +112,14 @@ impl Learner<'_> {
         self.transaction.is_resolved() && self.attempt.state == state
     }
 
-    /// The payment had ended so already; if it was asked about because of a contradiction, that is settled now.
+    /// The payment had ended so already: if it was asked about because somebody said otherwise, that is settled, once the gateway's books must
+    /// show what was said. One of which an earlier attempt is in doubt is asked about on.
     pub(super) fn confirmed(&self) -> Decision {
         if self.was_asked() && self.is_current() && self.transaction.status.is_final() {
             let Transaction { version, asks, .. } = *self.transaction;
+            if self.transaction.doubted().next().is_some() {
+                return self.ask_later();
+            }
             return match self.may_not_be_seen_for() {
                 Some(wait) => Decision::LookAgain { version, due_in: Some(wait), asks },
                 None => Decision::LookAgain { version, due_in: None, asks: 0 },
@@ -125,7 +129,7 @@ impl Learner<'_> {
     }
 
     pub(super) fn expired(&self) -> Decision {
-        if !self.is_current() {
+        if self.was_given_up() {
             return self.note(AttemptState::Expired);
         }
         if !self.is_live() {

@@ -58,6 +58,9 @@ impl Learner<'_> {
     /// it never does: it lets the payment be sent again under its key, and the answer to that tells.
     pub(super) fn not_found(&self) -> Decision {
         let status = self.transaction.status;
+        if self.was_asked() && self.was_given_up() {
+            return self.note(AttemptState::NotExecuted);
+        }
         if self.is_live() && status == Status::Submitting {
             return Decision::Nothing("a call is under way");
         }
@@ -114,7 +117,7 @@ impl Learner<'_> {
         }
     }
 
-    /// Somebody has just told of what the gateway does not show: for so long its books may be behind its messages, for a settle window.
+    /// Somebody has told what the gateway does not show: for a settle window after the latest step its books may be behind its messages.
     pub(super) fn may_not_be_seen_for(&self) -> Option<Duration> {
         let Source::Answer { asked_at, .. } = self.news.source else { return None };
         let seen_from = self.transaction.updated_at + self.context.policy.settle_window;

@@ -3,6 +3,7 @@
 mod ended;
 mod missing;
 mod open;
+mod outdated;
 
 use std::time::Duration;
 
@@ -18,8 +19,6 @@ use crate::domain::money::Money;
 use crate::domain::outcome::{Outcome, Reversal};
 use crate::domain::route::Next;
 use crate::domain::transaction::{Attempt, AttemptState, Status, Substatus, Transaction};
-
-const STAYS_DUE: &str = "it is due for what came since";
 
 /// How the news came. A call's and an answer's are the gateway's word to us; a callback's may be late or out of order.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -69,7 +68,7 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         Outcome::Reversed { money, how, .. } => learner.reversed(*money, *how),
         Outcome::Unknown { .. } => learner.unknown(),
     };
-    learner.heeding_what_came_since(decision)
+    learner.due_if_in_doubt(learner.heeding_what_came_since(decision))
 }
 
 /// A callback that only says "look": the gateway is asked, by a command in the same commit.
@@ -145,39 +144,9 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// Something was told, or done, after the call was allowed or the question put: the news knows nothing of that.
-    fn is_outdated(&self) -> bool {
-        match self.news.source {
-            Source::Call { begun, .. } => begun < self.transaction.version,
-            Source::Answer { asked_at, .. } => asked_at < self.transaction.updated_at,
-            Source::Callback { .. } => false,
-        }
-    }
-
-    /// What came since is not forgotten for outdated news. An answer ends no payment without success then, nor the asking about one that has
-    /// ended, nor does it contradict the end, unless by telling of money; and what ends by such news is asked about once more.
-    fn heeding_what_came_since(&self, decision: Decision) -> Decision {
-        if !self.is_outdated() {
-            return decision;
-        }
-        let Transaction { status, is_due, version, asks, .. } = *self.transaction;
-        let soon = Some(self.context.policy.ask_in(0));
-        let had_ended = self.was_asked() && self.is_current() && status.is_final();
-        let tells_of_money = matches!(self.news.outcome, Outcome::Succeeded { .. } | Outcome::Reversed { .. });
-        let becomes = |change: &Change, ends: &[Status]| change.from != change.to && ends.contains(&change.to);
-        match decision {
-            Decision::LookAgain { .. } if had_ended && is_due => Decision::Nothing(STAYS_DUE),
-            Decision::Step(_) if had_ended && !tells_of_money && is_due => Decision::Nothing(STAYS_DUE),
-            Decision::Step(_) if had_ended && !tells_of_money => Decision::LookAgain { version, due_in: soon, asks },
-            Decision::Step(change) if self.was_asked() && becomes(&change, &[Status::Failed, Status::Expired]) => {
-                Decision::Nothing(STAYS_DUE)
-            }
-            Decision::Step(mut change) if becomes(&change, &[Status::Succeeded, Status::Failed, Status::Expired]) => {
-                change.due_in = soon;
-                Decision::Step(change)
-            }
-            decision => decision,
-        }
+    /// The attempt is one that the payment does not wait for: another has followed, or will.
+    fn was_given_up(&self) -> bool {
+        !self.is_current() || self.transaction.status == Status::Created
     }
 
     /// What was ordered last is not on its topic yet, so it need not be ordered again.
@@ -235,10 +204,16 @@ impl<'a> Learner<'a> {
     }
 
     /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost. What says something
-    /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer.
+    /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer; and so is an attempt that was
+    /// given up as refused, and is rung about.
     fn ask_first(&self) -> Decision {
         let says_nothing = matches!(self.news.outcome, Outcome::Unknown { .. });
         let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor());
+        let step = if self.was_given_up() && self.attempt.state.is_definitely_refused() {
+            step.attempt(attempt_now(self.attempt, AttemptState::Unknown))
+        } else {
+            step
+        };
         let contradicts = self.transaction.status.is_final() && !says_nothing;
         let step = if contradicts { step.contradicts() } else { step };
         let step = step
@@ -288,13 +263,16 @@ impl<'a> Learner<'a> {
         self.ask_later()
     }
 
-    /// The sweep asks about the current attempt: nobody would ask about this one again, and what it may have moved would be found by nobody.
+    /// Of an attempt that was given up, and is in doubt since somebody rang about it.
     fn given_up_unanswered(&self) -> Decision {
-        if self.transaction.is_resolved() {
-            return Decision::Nothing("a human has settled it");
+        if self.transaction.is_resolved() || self.attempt.state != AttemptState::Unknown {
+            return Decision::Nothing("nobody doubts it");
         }
-        let message = "The gateway rang about an attempt that was given up, and gave no answer when asked.";
-        self.review("bell_unanswered", message, self.attempt.state)
+        if self.was_last() {
+            let message = "The gateway rang about an attempt that was given up, and gave no answer when asked.";
+            return self.review("bell_unanswered", message, self.attempt.state);
+        }
+        self.ask_later()
     }
 
     fn review(&self, code: &str, message: &str, attempt: AttemptState) -> Decision {

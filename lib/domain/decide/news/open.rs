@@ -33,7 +33,7 @@ impl Learner<'_> {
 
     /// On the books by an attempt that the payment does not wait for: given up, or ended here.
     fn on_the_books_after_the_end(&self, state: AttemptState) -> Decision {
-        if !self.is_current() || self.transaction.status == Status::Created {
+        if self.was_given_up() {
             return self.note(state);
         }
         match (self.news.source, self.transaction.status) {

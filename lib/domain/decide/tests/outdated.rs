@@ -2,6 +2,7 @@
 
 use super::ended::{ENDED, page, reference};
 use super::*;
+use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::news::rung;
 
 /// The answer to a question that was put so many seconds after now.
@@ -130,26 +131,74 @@ fn a_withdrawal_that_was_paid_comes_back_on_two_answers_that_say_so() {
     assert_eq!(step(&answered_at(NOW, &asked, &declined())).to, Status::Reversed);
 }
 
-/// The sweep asks about the current attempt: nobody would ask about this one again.
+/// A payment whose first attempt was refused; the second is its current one.
+fn gone_on(status: Status) -> Transaction {
+    let mut transaction = payment(Kind::Deposit, status);
+    transaction.attempt = 2;
+    let current = Attempt { id: Uuid::now_v7(), number: 2, ..transaction.attempts[0].clone() };
+    transaction.attempts.push(current);
+    transaction.attempts[0].state = AttemptState::Rejected;
+    transaction
+}
+
+fn told_of_the_second(now: OffsetDateTime, transaction: &Transaction, outcome: &Outcome) -> Decision {
+    let (attempt, source) = (transaction.attempts[1].id, Source::Answer { asked_at: now, delivered: true });
+    within(now, |context| learn(transaction, News { attempt, source, outcome }, context))
+}
+
 #[test]
-fn a_bell_about_an_attempt_that_was_given_up_goes_to_a_human_if_it_leads_to_no_answer() {
+fn a_payment_does_not_rest_while_an_attempt_that_was_given_up_is_in_doubt() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let seconds = |seconds: u64| NOW + Duration::from_secs(seconds);
+    for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
+        let rung = after_a_bell(&gone_on(status));
+        assert_eq!(rung.doubted().map(|attempt| attempt.number).collect::<Vec<_>>(), [1], "{status:?}");
+        assert!(matches!(asked_after(1, &rung, &silent), Decision::Nothing(_)), "{status:?}");
+        let paid = told_of_the_second(seconds(2), &rung, &succeeded());
+        assert!(step(&paid).due_in.is_some(), "{status:?}");
+        let paid = step(&paid).applied_to(&rung, seconds(2));
+        let again = told_of_the_second(seconds(3), &paid, &succeeded());
+        assert!(matches!(again, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {again:?}");
+        let mut told = paid;
+        told.attempts[0].state = AttemptState::NotExecuted;
+        let at_last = told_of_the_second(seconds(4), &told, &succeeded());
+        assert!(matches!(at_last, Decision::LookAgain { due_in: None, .. }), "{status:?}: {at_last:?}");
+    }
+}
+
+#[test]
+fn a_bell_about_an_attempt_that_was_given_up_is_a_human_s_only_if_it_leads_to_no_answer() {
+    let silent = Outcome::Unknown { why: "time-out".into() };
+    let late = NOW + Duration::from_secs(100_000);
     for status in ENDED {
-        let mut transaction = payment(Kind::Deposit, status);
-        transaction.attempt = 2;
-        let current = Attempt { id: Uuid::now_v7(), number: 2, ..transaction.attempts[0].clone() };
-        transaction.attempts.push(current);
-        let rung = after_a_bell(&transaction);
-        let unheard = asked_after(1, &rung, &Outcome::Unknown { why: "time-out".into() });
-        let reason = step(&unheard).reason.as_ref().map(|reason| reason.code.as_str());
-        assert_eq!((step(&unheard).to, reason), (Status::Review, Some("bell_unanswered")), "{status:?}");
-        // The question was out when the payment ended by the other attempt.
-        let outdated = asked_after(-1, &rung, &Outcome::Unknown { why: "time-out".into() });
-        assert_eq!(step(&outdated).to, Status::Review, "{status:?}");
-        // What is told of it puts the questions about the current attempt to no rest.
+        let mut rung = after_a_bell(&gone_on(status));
+        let unheard = asked_after(1, &rung, &silent);
+        assert!(matches!(unheard, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {unheard:?}");
         for outcome in [declined(), Outcome::Expired { reference: None }, Outcome::NotFound] {
-            let told = asked_after(1, &rung, &outcome);
-            let left = matches!(told, Decision::Note(_) | Decision::Nothing(_));
-            assert!(left, "{} at {status:?}: {told:?}", outcome.name());
+            let Decision::Note(news) = asked_after(1, &rung, &outcome) else { panic!("{}", outcome.name()) };
+            let mut told = rung.clone();
+            told.attempts[0].state = news.state;
+            assert!(told.doubted().next().is_none());
+            // A copy of the order to ask, and no answer this time.
+            assert!(matches!(asked_after(2, &told, &silent), Decision::Nothing(_)), "{status:?}");
         }
+        assert_eq!(step(&asked_after(1, &rung, &succeeded())).to, Status::Review, "{status:?}");
+        rung.asks = 99;
+        let last = answered_at(late, &rung, &silent);
+        let reason = step(&last).reason.as_ref().map(|reason| reason.code.as_str());
+        assert_eq!((step(&last).to, reason), (Status::Review, Some("bell_unanswered")), "{status:?}");
+    }
+}
+
+/// It waits for its next attempt, and for none in the end.
+#[test]
+fn a_payment_that_could_not_be_sent_does_not_rest_while_its_attempt_is_in_doubt() {
+    let mut transaction = payment(Kind::Deposit, Status::Unknown);
+    transaction.status = Status::Created;
+    transaction.attempts[0].state = AttemptState::Later;
+    for (transaction, rests) in [(after_a_bell(&transaction), false), (transaction, true)] {
+        let due = within(transaction.submit_until, |context| fell_due(&transaction, true, context));
+        let Due::Decided(decision) = due else { panic!("{due:?}") };
+        assert_eq!((step(&decision).to, step(&decision).due_in.is_none()), (Status::Failed, rests));
     }
 }
