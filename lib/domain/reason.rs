@@ -2,6 +2,8 @@
 
 /// Of what a human has settled.
 pub const RESOLVED: &str = "resolved";
+/// Of a payment for whose sending the time was over.
+pub const NOT_SENT: &str = "not_sent";
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Reason {

@@ -80,9 +80,11 @@ pub enum Next<'a> {
 }
 
 /// The next gateway after the definite refusals in `attempts`. One that rejected the payment (a documented reject) is never asked
-/// again; one that was unreachable or said "later" is asked again in the next round.
+/// again, nor one of which it is in doubt whether it refused; one that was unreachable or said "later" is asked again in the next round.
 pub fn next<'a>(candidates: &[&'a str], gateways: &[GatewayState], attempts: &[Attempt], round: i16) -> Next<'a> {
-    let rejected = |name: &str| attempts.iter().any(|a| a.gateway == name && a.state == AttemptState::Rejected);
+    let goes_there =
+        |state| !matches!(state, AttemptState::Rejected | AttemptState::Unknown) && !state.is_without_success();
+    let rejected = |name: &str| attempts.iter().any(|a| a.gateway == name && !goes_there(a.state));
     let tried = |name: &str| attempts.iter().any(|a| a.gateway == name && a.round == round);
     let closed = |name: &str| gateways.iter().any(|gateway| gateway.name == name && !gateway.takes_payments());
     let open: Vec<&'a str> = candidates.iter().copied().filter(|name| !rejected(name)).collect();
@@ -190,6 +192,15 @@ mod tests {
         assert_eq!(next(&all, &gateways(), &tried, 0), Next::Wait { gateway: "stripe", round: 1 });
         assert_eq!(next(&all, &gateways(), &tried, 1), Next::Try { gateway: "stripe", round: 1 });
         assert_eq!(next(&["paypal"], &gateways(), &tried, 0), Next::Nowhere);
+    }
+
+    #[test]
+    fn a_gateway_that_may_have_executed_what_it_refused_gets_no_second_attempt() {
+        for state in [AttemptState::Unknown, AttemptState::NotExecuted, AttemptState::Declined] {
+            let tried = [attempt(1, 0, "stripe", state), attempt(2, 0, "paypal", AttemptState::Later)];
+            let after = next(&["stripe", "paypal"], &gateways(), &tried, 0);
+            assert_eq!(after, Next::Wait { gateway: "paypal", round: 1 }, "{state:?}");
+        }
     }
 
     #[test]

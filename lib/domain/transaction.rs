@@ -6,7 +6,7 @@ use uuid::Uuid;
 use super::destination::DestinationKind;
 use super::ids::{Kind, Operation};
 use super::money::Money;
-use super::reason::{RESOLVED, Reason};
+use super::reason::{NOT_SENT, RESOLVED, Reason};
 pub use super::status::{AttemptState, Status, Substatus, UnknownWord};
 
 /// An act on an attempt that may move money, and how often its bytes may have left.
@@ -99,10 +99,19 @@ impl Transaction {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
     }
 
-    /// Attempts that were given up as refused, and rung about since: nobody knows any more what became of them.
+    /// Attempts that were given up, and rung about since: nobody knows any more what became of them. None once a human has settled it.
     pub fn doubted(&self) -> impl Iterator<Item = &Attempt> {
         let was_given_up = |attempt: &Attempt| attempt.number != self.attempt || self.status == Status::Created;
-        self.attempts.iter().filter(move |attempt| attempt.state == AttemptState::Unknown && was_given_up(attempt))
+        let in_doubt = move |attempt: &&Attempt| attempt.state == AttemptState::Unknown && was_given_up(attempt);
+        self.attempts.iter().filter(in_doubt).filter(|_| !self.is_resolved())
+    }
+
+    /// What the gateways are asked about when the payment is due: what is in doubt first, for it rests only when nothing is. The last attempt
+    /// of a payment that could not be sent was refused as each was.
+    pub fn asked_about(&self) -> impl Iterator<Item = &Attempt> {
+        let not_sent = self.reason.as_ref().is_some_and(|reason| reason.code == NOT_SENT);
+        let is_refused = move |attempt: &&Attempt| not_sent && attempt.state.is_definitely_refused();
+        self.doubted().chain(self.current_attempt().filter(move |attempt| !is_refused(attempt)))
     }
 
     /// The position in the query schedule with which a call of this operation leaves the payment. A payment that was sent is asked about

@@ -24,9 +24,15 @@ const SPREAD_LIMIT: Duration = Duration::from_secs(60);
 /// The sweep asks about it too: a question that is not asked now is not lost.
 fn is_asked_when_due(transaction: &Transaction, attempt: &Attempt) -> bool {
     let never = [Status::Created, Status::Cancelled, Status::Review, Status::Reversed];
-    let is_asked =
-        attempt.number == transaction.attempt || transaction.doubted().any(|doubted| doubted.id == attempt.id);
-    is_asked && !never.contains(&transaction.status)
+    let rests = transaction.status.is_final() && !transaction.is_due;
+    !rests && !never.contains(&transaction.status) && transaction.asked_about().any(|asked| asked.id == attempt.id)
+}
+
+/// The payment came to rest after this question had been ordered, by an answer and not by a human's word.
+fn was_asked_since(transaction: &Transaction, attempt: &Attempt) -> bool {
+    let ended = matches!(transaction.status, Status::Succeeded | Status::Failed | Status::Expired);
+    let rests = ended && !transaction.is_due && !transaction.is_resolved();
+    rests && attempt.number == transaction.attempt
 }
 
 impl Settlement {
@@ -45,10 +51,9 @@ impl Settlement {
         let pass = match gateway.admit() {
             Ok(pass) => Some(pass),
             Err(Resting(rest)) if is_asked_when_due(transaction, attempt) => {
-                // One that has ended and is not due has been asked about since this question was ordered, but for a human's word.
-                let is_wanted = !transaction.status.is_final() || transaction.is_due || transaction.is_resolved();
-                return if is_wanted { self.put_off(transaction, rest, now).await } else { Ok(()) };
+                return self.put_off(transaction, rest, now).await;
             }
+            Err(Resting(_)) if was_asked_since(transaction, attempt) => return Ok(()),
             // Nobody would ask this again.
             Err(Resting(_)) => None,
         };

@@ -261,20 +261,18 @@ impl Settlement {
         }
     }
 
-    /// About what is in doubt first: the payment rests only when nothing is.
     async fn ask_all(&self, transaction: &Transaction, now: OffsetDateTime, delivered: bool) -> Result<(), Error> {
-        for doubted in transaction.doubted() {
-            self.ask(transaction, doubted.id, now, delivered).await?;
-        }
-        match transaction.current_attempt() {
-            Some(attempt) => self.ask(transaction, attempt.id, now, delivered).await,
+        let attempts: Vec<Uuid> = transaction.asked_about().map(|attempt| attempt.id).collect();
+        if attempts.is_empty() {
             // It counts as a question without an answer: when the schedule is used up, a human decides.
-            None => {
-                tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");
-                let (id, version, asks) = (transaction.id, transaction.version, transaction.asks.saturating_add(1));
-                let wait = self.decide(transaction, now, |context| context.policy.ask_in(asks))?;
-                Ok(self.bounded(acts::look_again(&self.0.pool, id, version, Some(wait), asks)).await?)
-            }
+            tracing::error!(transaction = %transaction.id, %now, "a payment at a gateway has no attempt");
+            let (id, version, asks) = (transaction.id, transaction.version, transaction.asks.saturating_add(1));
+            let wait = self.decide(transaction, now, |context| context.policy.ask_in(asks))?;
+            return Ok(self.bounded(acts::look_again(&self.0.pool, id, version, Some(wait), asks)).await?);
         }
+        for attempt in attempts {
+            self.ask(transaction, attempt, now, delivered).await?;
+        }
+        Ok(())
     }
 }

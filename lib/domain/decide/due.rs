@@ -4,12 +4,13 @@ use super::build::{Step, attempt_now};
 use super::{Context, Decision};
 use crate::domain::change::{Actor, Change, OperationChange};
 use crate::domain::event::Act;
+use crate::domain::reason::NOT_SENT;
 use crate::domain::route::Next;
 use crate::domain::transaction::{AttemptState, Status, Substatus, Transaction};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Due {
-    /// Ask the gateways about the current attempt, and about those in doubt.
+    /// Ask the gateways, of each attempt that is asked about.
     Ask,
     /// Commit this step; then ask.
     StepThenAsk(Box<Change>),
@@ -43,7 +44,7 @@ pub fn fell_due(transaction: &Transaction, delivered: bool, context: Context<'_>
             ask_or_hand_over(transaction, context, "contradiction", message)
         }
         // To be confirmed, or a callback only asked to look: whatever the gateway says to the last question decides.
-        Status::Succeeded | Status::Failed | Status::Expired if transaction.attempt > 0 => Due::Ask,
+        Status::Succeeded | Status::Failed | Status::Expired if transaction.asked_about().next().is_some() => Due::Ask,
         _ => Due::Decided(Decision::LookAgain { version: transaction.version, due_in: None, asks: transaction.asks }),
     }
 }
@@ -68,7 +69,7 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
         return Decision::step(
             Step::new(transaction, Status::Failed, cause(transaction), Actor::Timer)
                 .substatus(Substatus::NotSent)
-                .reason("not_sent", "No gateway could be reached in time; nothing was sent.", None)
+                .reason(NOT_SENT, "No gateway could be reached in time; nothing was sent.", None)
                 .due_in(transaction.doubted().next().map(|_| context.policy.ask_in(0)))
                 .post_failure()
                 .done(),

@@ -31,6 +31,8 @@ impl Learner<'_> {
             }
             Status::Failed | Status::Expired if self.is_current() && self.transaction.kind == Kind::Deposit => {
                 let step = self.step(Status::Succeeded, AttemptState::Succeeded).post_success();
+                // It may have been waiting for another gateway when it was given up.
+                let step = step.route(&self.attempt.gateway, self.attempt.round);
                 Decision::step(step.reason("late_success", "The gateway executed it after all.", None).done())
             }
             Status::Failed | Status::Expired if self.is_current() => self.review(
@@ -117,8 +119,9 @@ impl Learner<'_> {
     pub(super) fn confirmed(&self) -> Decision {
         if self.was_asked() && self.is_current() && self.transaction.status.is_final() {
             let Transaction { version, asks, .. } = *self.transaction;
+            // What uses up the schedule are the questions about those.
             if self.transaction.doubted().next().is_some() {
-                return self.ask_later();
+                return Decision::LookAgain { version, due_in: Some(self.in_turn(asks.saturating_add(1))), asks };
             }
             return match self.may_not_be_seen_for() {
                 Some(wait) => Decision::LookAgain { version, due_in: Some(wait), asks },
@@ -180,6 +183,10 @@ impl Learner<'_> {
                     .done(),
             ),
             _ if self.is_live() || self.transaction.status == Status::Succeeded => self.taken_back(money),
+            _ if self.was_given_up() && self.was_asked() && money == self.transaction.money => {
+                self.note(AttemptState::NotExecuted)
+            }
+            _ if self.was_given_up() && self.was_asked() => self.taken_back(money),
             _ => self.note(self.attempt.state),
         }
     }

@@ -59,7 +59,7 @@ impl Learner<'_> {
     pub(super) fn not_found(&self) -> Decision {
         let status = self.transaction.status;
         if self.was_asked() && self.was_given_up() {
-            return self.note(AttemptState::NotExecuted);
+            return self.given_up_not_found();
         }
         if self.is_live() && status == Status::Submitting {
             return Decision::Nothing("a call is under way");
@@ -89,6 +89,15 @@ impl Learner<'_> {
             return self.ask_later();
         }
         self.count_not_found()
+    }
+
+    /// It was refused, and now is not known: nobody doubts it any more, once the gateway's books must show what was rung for.
+    fn given_up_not_found(&self) -> Decision {
+        let Source::Answer { asked_at, .. } = self.news.source else { return Decision::Nothing("not news") };
+        if self.is_doubted() && asked_at < self.transaction.updated_at + self.context.policy.settle_window {
+            return if self.transaction.status.is_final() { self.ask_later() } else { Decision::Nothing("too soon") };
+        }
+        self.note(AttemptState::NotExecuted)
     }
 
     /// Asking does not tell whether the gateway has the payment. That is no reason to end it, but one to send it again under its key, on

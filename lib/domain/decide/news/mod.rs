@@ -144,6 +144,11 @@ impl<'a> Learner<'a> {
         }
     }
 
+    /// The attempt was given up, and is in doubt.
+    fn is_doubted(&self) -> bool {
+        self.transaction.doubted().any(|doubted| doubted.id == self.attempt.id)
+    }
+
     /// The attempt is one that the payment does not wait for: another has followed, or will.
     fn was_given_up(&self) -> bool {
         !self.is_current() || self.transaction.status == Status::Created
@@ -205,14 +210,16 @@ impl<'a> Learner<'a> {
 
     /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost. What says something
     /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer; and so is an attempt that was
-    /// given up as refused, and is rung about.
+    /// refused, or given up, and is rung about.
     fn ask_first(&self) -> Decision {
         let says_nothing = matches!(self.news.outcome, Outcome::Unknown { .. });
         let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor());
-        let step = if self.was_given_up() && self.attempt.state.is_definitely_refused() {
-            step.attempt(attempt_now(self.attempt, AttemptState::Unknown))
-        } else {
-            step
+        let is_certain =
+            [AttemptState::Succeeded, AttemptState::Declined, AttemptState::Expired].contains(&self.attempt.state);
+        let is_doubtful = self.attempt.state.is_definitely_refused() || (self.was_given_up() && !is_certain);
+        let step = match is_doubtful {
+            true => step.attempt(attempt_now(self.attempt, AttemptState::Unknown)),
+            false => step,
         };
         let contradicts = self.transaction.status.is_final() && !says_nothing;
         let step = if contradicts { step.contradicts() } else { step };
@@ -265,7 +272,7 @@ impl<'a> Learner<'a> {
 
     /// Of an attempt that was given up, and is in doubt since somebody rang about it.
     fn given_up_unanswered(&self) -> Decision {
-        if self.transaction.is_resolved() || self.attempt.state != AttemptState::Unknown {
+        if !self.is_doubted() {
             return Decision::Nothing("nobody doubts it");
         }
         if self.was_last() {

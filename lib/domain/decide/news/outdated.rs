@@ -31,6 +31,9 @@ impl Learner<'_> {
             Decision::Step(_) if had_ended && !tells_of_money => {
                 Decision::LookAgain { version, due_in: Some(self.context.policy.ask_in(0)), asks }
             }
+            Decision::Note(news) if self.is_doubted() && news.state != AttemptState::Succeeded => {
+                Decision::Nothing(STAYS_DUE)
+            }
             Decision::Step(change) if ends(&change) && change.to != Status::Succeeded => Decision::Nothing(STAYS_DUE),
             decision => decision,
         }

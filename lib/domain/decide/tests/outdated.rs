@@ -4,6 +4,7 @@ use super::ended::{ENDED, page, reference};
 use super::*;
 use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::news::rung;
+use crate::domain::reason::{RESOLVED, Reason};
 
 /// The answer to a question that was put so many seconds after now.
 fn asked_after(seconds: i64, transaction: &Transaction, outcome: &Outcome) -> Decision {
@@ -158,7 +159,7 @@ fn a_payment_does_not_rest_while_an_attempt_that_was_given_up_is_in_doubt() {
         assert!(step(&paid).due_in.is_some(), "{status:?}");
         let paid = step(&paid).applied_to(&rung, seconds(2));
         let again = told_of_the_second(seconds(3), &paid, &succeeded());
-        assert!(matches!(again, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {again:?}");
+        assert!(matches!(again, Decision::LookAgain { due_in: Some(_), asks: 0, .. }), "{status:?}: {again:?}");
         let mut told = paid;
         told.attempts[0].state = AttemptState::NotExecuted;
         let at_last = told_of_the_second(seconds(4), &told, &succeeded());
@@ -174,8 +175,14 @@ fn a_bell_about_an_attempt_that_was_given_up_is_a_human_s_only_if_it_leads_to_no
         let mut rung = after_a_bell(&gone_on(status));
         let unheard = asked_after(1, &rung, &silent);
         assert!(matches!(unheard, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {unheard:?}");
-        for outcome in [declined(), Outcome::Expired { reference: None }, Outcome::NotFound] {
-            let Decision::Note(news) = asked_after(1, &rung, &outcome) else { panic!("{}", outcome.name()) };
+        let too_soon = asked_after(59, &rung, &Outcome::NotFound);
+        assert!(matches!(too_soon, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {too_soon:?}");
+        let back = Outcome::Reversed { reference: reference(), money: euros(1_000), how: Reversal::Chargeback };
+        let told = [declined(), Outcome::Expired { reference: None }, Outcome::NotFound, back];
+        for outcome in told.into_iter().take(if status == Status::Succeeded { 3 } else { 4 }) {
+            let before = asked_after(-1, &rung, &outcome);
+            assert!(!matches!(before, Decision::Note(_)), "{} at {status:?}: {before:?}", outcome.name());
+            let Decision::Note(news) = asked_after(60, &rung, &outcome) else { panic!("{}", outcome.name()) };
             let mut told = rung.clone();
             told.attempts[0].state = news.state;
             assert!(told.doubted().next().is_none());
@@ -183,6 +190,15 @@ fn a_bell_about_an_attempt_that_was_given_up_is_a_human_s_only_if_it_leads_to_no
             assert!(matches!(asked_after(2, &told, &silent), Decision::Nothing(_)), "{status:?}");
         }
         assert_eq!(step(&asked_after(1, &rung, &succeeded())).to, Status::Review, "{status:?}");
+        let mut resolved = rung.clone();
+        resolved.reason = Some(Reason { code: RESOLVED.into(), ..Reason::default() });
+        assert!(matches!(asked_after(1, &resolved, &silent), Decision::Nothing(_)), "{status:?}");
+        assert!(resolved.doubted().next().is_none());
+        let on_the_books = asked_after(1, &rung, &Outcome::Accepted { reference: reference() });
+        let Decision::Note(news) = on_the_books else { panic!("{on_the_books:?}") };
+        let mut accepted = rung.clone();
+        accepted.attempts[0].state = news.state;
+        assert_eq!(after_a_bell(&accepted).doubted().count(), 1, "it rang again");
         rung.asks = 99;
         let last = answered_at(late, &rung, &silent);
         let reason = step(&last).reason.as_ref().map(|reason| reason.code.as_str());
@@ -200,5 +216,19 @@ fn a_payment_that_could_not_be_sent_does_not_rest_while_its_attempt_is_in_doubt(
         let due = within(transaction.submit_until, |context| fell_due(&transaction, true, context));
         let Due::Decided(decision) = due else { panic!("{due:?}") };
         assert_eq!((step(&decision).to, step(&decision).due_in.is_none()), (Status::Failed, rests));
+        let mut failed = step(&decision).applied_to(&transaction, NOW);
+        failed.is_due = true;
+        let due = within(NOW, |context| fell_due(&failed, true, context));
+        let nothing_to_ask = matches!(due, Due::Decided(Decision::LookAgain { due_in: None, .. }));
+        assert_eq!((nothing_to_ask, due == Due::Ask), (rests, !rests), "{due:?}");
     }
+}
+
+/// Both gateways had refused, and the next round was to begin with the first, when the time for sending was over.
+#[test]
+fn a_late_success_is_booked_at_the_gateway_that_tells_of_it() {
+    let mut transaction = payment(Kind::Deposit, Status::Failed);
+    transaction.gateway = "bank".into();
+    let late = told(&transaction, ANSWER, &succeeded());
+    assert_eq!((step(&late).to, step(&late).gateway.as_str()), (Status::Succeeded, "stripe"));
 }
