@@ -91,14 +91,20 @@ async fn a_payment_that_failed_by_one_order_while_another_is_open_is_found() {
     said(&world.judge_only(Invariant::I5, Rest::Live).await, "open on its books");
 }
 
-#[tokio::test]
-async fn a_payment_whose_customer_never_came_may_expire_though_its_gateway_keeps_it() {
+/// A payment that has expired because its customer never came.
+async fn abandoned() -> (World, Payment) {
     let mut world = World::lawful().await;
     let mut payment = world.accepted(Kind::Deposit, 4_200).await;
     world.submitted(&mut payment).await;
     world.charge(&payment, "awaiting_customer", 4_200);
     world.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
     world.take(&mut payment, Step { to: "expired", reason: Some("customer_expired"), ..Step::default() }).await;
+    (world, payment)
+}
+
+#[tokio::test]
+async fn a_payment_whose_customer_never_came_may_expire_though_its_gateway_keeps_it() {
+    let (mut world, payment) = abandoned().await;
     let finding = world.judge_only(Invariant::I5, Rest::Live).await;
     assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
     for (state, at_rest) in
@@ -114,12 +120,7 @@ async fn a_payment_whose_customer_never_came_may_expire_though_its_gateway_keeps
 
 #[tokio::test]
 async fn a_payment_whose_customer_never_came_keeps_no_order_but_the_last() {
-    let mut world = World::lawful().await;
-    let mut payment = world.accepted(Kind::Deposit, 4_200).await;
-    world.submitted(&mut payment).await;
-    world.charge(&payment, "awaiting_customer", 4_200);
-    world.take(&mut payment, Step { to: "requires_action", ..Step::default() }).await;
-    world.take(&mut payment, Step { to: "expired", reason: Some("customer_expired"), ..Step::default() }).await;
+    let (mut world, payment) = abandoned().await;
     let second = Payment { attempt: Uuid::now_v7(), number: 2, ..payment };
     world.attempt(&second).await;
     world.sql("UPDATE transactions SET attempt = 2 WHERE status = 'expired'").await;
