@@ -75,16 +75,15 @@ pub enum Next<'a> {
     Try { gateway: &'a str, round: i16 },
     /// Each was tried in this round, or takes none now: wait, then begin the next round with the first that may still take it.
     Wait { gateway: &'a str, round: i16 },
-    /// Every gateway has refused it for good.
+    /// No gateway takes it: each has refused it for good, or was in doubt.
     Nowhere,
 }
 
 /// The next gateway after the definite refusals in `attempts`. One that rejected the payment (a documented reject) is never asked
-/// again, nor one of which it is in doubt whether it refused; one that was unreachable or said "later" is asked again in the next round.
+/// again, nor one that was in doubt; one that was unreachable or said "later" is asked again in the next round.
 pub fn next<'a>(candidates: &[&'a str], gateways: &[GatewayState], attempts: &[Attempt], round: i16) -> Next<'a> {
-    let goes_there =
-        |state| !matches!(state, AttemptState::Rejected | AttemptState::Unknown) && !state.is_without_success();
-    let rejected = |name: &str| attempts.iter().any(|a| a.gateway == name && !goes_there(a.state));
+    let comes_again = |state| matches!(state, AttemptState::Unreachable | AttemptState::Later);
+    let rejected = |name: &str| attempts.iter().any(|a| a.gateway == name && !comes_again(a.state));
     let tried = |name: &str| attempts.iter().any(|a| a.gateway == name && a.round == round);
     let closed = |name: &str| gateways.iter().any(|gateway| gateway.name == name && !gateway.takes_payments());
     let open: Vec<&'a str> = candidates.iter().copied().filter(|name| !rejected(name)).collect();

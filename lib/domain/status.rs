@@ -6,6 +6,8 @@
 //!    │  └────────┘  └────▶ unknown ──────────┤
 //!    └▶ cancelled, failed (not_sent)         └▶ review (a human decides); requires_action ─▶ expired
 //! ```
+//!
+//! From `created`, `awaiting_gateway` and `requires_action` a payment returns to `unknown` if an attempt that was refused is in doubt.
 
 use std::str::FromStr;
 
@@ -81,10 +83,10 @@ impl Status {
     pub fn may_become(self, next: Self) -> bool {
         use Status::*;
         match self {
-            Created => matches!(next, Created | Submitting | Cancelled | Failed | Review),
+            Created => matches!(next, Created | Submitting | Unknown | Cancelled | Failed | Review),
             Submitting => !matches!(next, Cancelled | Expired | Reversed),
-            AwaitingGateway => matches!(next, AwaitingGateway | RequiresAction | Succeeded | Failed | Review),
-            RequiresAction => !matches!(next, Created | Unknown | Cancelled | Reversed),
+            AwaitingGateway => matches!(next, AwaitingGateway | RequiresAction | Unknown | Succeeded | Failed | Review),
+            RequiresAction => !matches!(next, Created | Cancelled | Reversed),
             Unknown => !matches!(next, Created | Cancelled | Expired | Reversed),
             Succeeded => matches!(next, Succeeded | Reversed | Review),
             Failed => matches!(next, Failed | Succeeded | Review),
@@ -218,6 +220,11 @@ impl AttemptState {
         matches!(self, Self::Declined | Self::NotExecuted | Self::Expired)
     }
 
+    /// It may still come to something, or have.
+    pub fn is_open(self) -> bool {
+        !self.is_final() && !self.is_definitely_refused()
+    }
+
     /// The payment certainly never reached the gateway's books by this attempt.
     pub fn is_definitely_refused(self) -> bool {
         matches!(self, Self::Rejected | Self::Unreachable | Self::Later)
@@ -262,7 +269,7 @@ mod tests {
 
     /// The pairs that the CHECK `transitions_legal` lists, read out of the migration.
     fn pairs_of_the_database() -> Vec<(Status, Status)> {
-        let migration = include_str!("../../migrations/0004_transactions.sql");
+        let migration = include_str!("../../migrations/0013_returning_to_attempts_in_doubt.sql");
         let (_, check) = migration.split_once("CONSTRAINT transitions_legal CHECK").unwrap();
         let (cases, _) = check.split_once("ELSE").unwrap();
         let words = |text: &str| -> Vec<Status> {

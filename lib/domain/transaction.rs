@@ -99,15 +99,15 @@ impl Transaction {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
     }
 
-    /// Attempts that were given up, and rung about since: nobody knows any more what became of them. None once a human has settled it.
+    /// Attempts beside the current one that were given up, and rung about since: nobody knows any more what became of them. None that a human
+    /// knew of when he settled the payment, unless it was rung about since.
     pub fn doubted(&self) -> impl Iterator<Item = &Attempt> {
-        let was_given_up = |attempt: &Attempt| attempt.number != self.attempt || self.status == Status::Created;
-        let in_doubt = move |attempt: &&Attempt| attempt.state == AttemptState::Unknown && was_given_up(attempt);
-        self.attempts.iter().filter(in_doubt).filter(|_| !self.is_resolved())
+        let in_doubt = |attempt: &&Attempt| attempt.state == AttemptState::Unknown && attempt.number != self.attempt;
+        self.attempts.iter().filter(in_doubt).filter(|_| self.is_due || !self.is_resolved())
     }
 
-    /// What the gateways are asked about when the payment is due: what is in doubt first, for it rests only when nothing is. The last attempt
-    /// of a payment that could not be sent was refused as each was.
+    /// What the gateways are asked about when the payment is due: what is in doubt, and the current attempt. The last attempt of a payment that
+    /// could not be sent was refused as each was.
     pub fn asked_about(&self) -> impl Iterator<Item = &Attempt> {
         let not_sent = self.reason.as_ref().is_some_and(|reason| reason.code == NOT_SENT);
         let is_refused = move |attempt: &&Attempt| not_sent && attempt.state.is_definitely_refused();

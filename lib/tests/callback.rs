@@ -8,6 +8,7 @@ use payfleet::callbacks::{NewCallback, Storing, ignore};
 use payfleet::domain::decide::news::Source;
 use payfleet::domain::ids::Kind;
 use payfleet::domain::outcome::{Notice, Outcome};
+use payfleet::domain::transaction::Status;
 use payfleet::ops::verify::{Inputs, Invariant, Rest, verify};
 use payfleet::postgres::combiner::Batch;
 use payfleet::settlement::Committed;
@@ -15,6 +16,7 @@ use payfleet::worker::attempt::Attempts;
 use uuid::Uuid;
 
 use crate::harness::payments::{Fleet, sealer};
+use crate::harness::scripted::Called;
 use crate::settlement::{decided, succeeded};
 use crate::worker::latest_command;
 
@@ -257,6 +259,43 @@ async fn a_refused_attempt_that_is_rung_about_is_asked_about_beside_the_one_that
     let reason: String =
         sqlx::query_scalar("SELECT reason_code FROM transactions").fetch_one(&fleet.database.owner).await.unwrap();
     assert_eq!((fleet.status(payment).await.0.as_str(), reason.as_str()), ("review", "second_success"));
+}
+
+/// The second gateway declines what the first may have carried out after all.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_withdrawal_keeps_its_hold_and_returns_to_the_gateway_that_may_have_carried_out_what_it_refused() {
+    let declined = || Outcome::Declined { reference: None, code: "account_closed".into(), message: "No.".into() };
+    for goes_on in [true, false] {
+        let fleet = Fleet::with(800).await;
+        let payment = fleet.accepted(Kind::Withdrawal, 500).await;
+        fleet.stripe.then(Outcome::Unreachable { why: "connection refused".into() });
+        fleet.bank.then(Outcome::Accepted { reference: "tr_1".into() });
+        let attempts = Attempts::new(fleet.settlement.clone());
+        attempts.handle(Fleet::first_command(payment)).await.unwrap();
+        let (refused, _) = fleet.settlement.load(payment).await.unwrap();
+        let onward = latest_command(&fleet).await;
+        if goes_on {
+            attempts.handle(onward.clone()).await.unwrap();
+        }
+        let (bell, _) = stored(&fleet, notice("evt_1", Some(refused.current_attempt().unwrap().id), None)).await;
+        fleet.settlement.apply_callback(bell).await.unwrap();
+        fleet.bank.then(declined());
+        fleet.settlement.fell_due(payment).await.unwrap();
+        // Waiting or gone on, it is the first gateway's again, and the order to go on has lost its point.
+        attempts.handle(onward).await.unwrap();
+        let (returned, _) = fleet.settlement.load(payment).await.unwrap();
+        assert_eq!((returned.status, returned.attempt, returned.gateway.as_str()), (Status::Unknown, 1, "stripe"));
+        assert_eq!(fleet.balances().await, (300, 500, 0), "gone on: {goes_on}");
+        let created = |called: &&Called| called.0 == "create";
+        assert_eq!(fleet.bank.calls.lock().unwrap().iter().filter(created).count(), usize::from(goes_on));
+
+        fleet.stripe.then(if goes_on { succeeded(500) } else { declined() });
+        fleet.settlement.fell_due(payment).await.unwrap();
+        let (ended, _) = fleet.settlement.load(payment).await.unwrap();
+        let (status, available) = if goes_on { (Status::Succeeded, 300) } else { (Status::Failed, 800) };
+        assert_eq!((ended.status, ended.gateway.as_str()), (status, "stripe"));
+        assert_eq!(fleet.balances().await, (available, 0, 0), "gone on: {goes_on}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -70,7 +70,6 @@ fn not_sent_yet(transaction: &Transaction, delivered: bool, context: Context<'_>
             Step::new(transaction, Status::Failed, cause(transaction), Actor::Timer)
                 .substatus(Substatus::NotSent)
                 .reason(NOT_SENT, "No gateway could be reached in time; nothing was sent.", None)
-                .due_in(transaction.doubted().next().map(|_| context.policy.ask_in(0)))
                 .post_failure()
                 .done(),
         );

@@ -8,8 +8,8 @@
 //! The rules that money hangs on:
 //! * intent is committed before any act outside: a call is allowed only by a committed change to `submitting`;
 //! * a refusal is definite only for the only call of an operation; otherwise the outcome is unknown, and the gateway is asked;
-//! * a hold is released only on a final answer of the gateway, never on a time-out;
-//! * news of an older attempt never moves a newer one; a success on it means a human must look.
+//! * a hold is released only on a final answer of the gateway, never on a time-out, nor while another attempt is in doubt;
+//! * a failure of an older attempt never moves a newer one; a success of it, or silence where it was rung about, means a human must look.
 
 pub mod begin;
 mod build;

@@ -9,7 +9,8 @@
 //!
 //! Where what is known says otherwise, a word wants to be told how much the gateway has really moved: `failed` while an attempt is said to
 //! have succeeded; `succeeded` while the payment is in review because of another amount, a second success or money taken back, or while its
-//! attempt is said to have come to nothing; any that books something while a difference stands in `suspense`.
+//! attempt is said to have come to nothing; any while another attempt may have moved money, or that books something while a difference stands
+//! in `suspense`.
 //!
 //! The difference from what the effects say stands in `suspense`. It may be put there once, and once be cleared: the ledger has one entry of an
 //! effect on each side of an account.
@@ -107,6 +108,11 @@ pub enum Unresolvable {
     )]
     SaidOtherwise { reason: String, known: String },
     #[error(
+        "its attempt {number} at {gateway} may have moved money too: ask there, and say by --moved what the gateways have moved in all and not \
+         given back"
+    )]
+    InDoubt { number: i16, gateway: String },
+    #[error(
         "a difference of it stands in suspense, and would be booked once more: say by --moved what the gateway has moved and not given back"
     )]
     InSuspense,
@@ -182,6 +188,11 @@ fn agrees_with_what_is_known(
         if let Some(state) = state.filter(|state| state.is_without_success()) {
             return Err(Unresolvable::SaidToHaveFailed(state));
         }
+    }
+    let other = |attempt: &&Attempt| attempt.number != transaction.attempt;
+    if let Some(Attempt { number, gateway, .. }) = transaction.attempts.iter().filter(other).find(|a| a.state.is_open())
+    {
+        return Err(Unresolvable::InDoubt { number: *number, gateway: gateway.clone() });
     }
     if !effects.is_empty() && !booked.suspended.is_empty() {
         return Err(Unresolvable::InSuspense);

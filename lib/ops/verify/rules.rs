@@ -44,13 +44,14 @@ pub const STEPS: &[Rule] = &[
 /// What [`crate::domain::transaction::Status::may_become`] allows.
 const LEGAL: &str = "CHECK (
 CASE from_status
-    WHEN 'created'::text THEN (to_status = ANY (ARRAY['created'::text, 'submitting'::text, 'cancelled'::text, 'failed'::text, 'review'::text]))
+    WHEN 'created'::text THEN (to_status = ANY (ARRAY['created'::text, 'submitting'::text, 'unknown'::text, 'cancelled'::text,
+        'failed'::text, 'review'::text]))
     WHEN 'submitting'::text THEN (to_status = ANY (ARRAY['created'::text, 'submitting'::text, 'awaiting_gateway'::text,
         'requires_action'::text, 'unknown'::text, 'succeeded'::text, 'failed'::text, 'review'::text]))
-    WHEN 'awaiting_gateway'::text THEN (to_status = ANY (ARRAY['awaiting_gateway'::text, 'requires_action'::text, 'succeeded'::text,
-        'failed'::text, 'review'::text]))
+    WHEN 'awaiting_gateway'::text THEN (to_status = ANY (ARRAY['awaiting_gateway'::text, 'requires_action'::text, 'unknown'::text,
+        'succeeded'::text, 'failed'::text, 'review'::text]))
     WHEN 'requires_action'::text THEN (to_status = ANY (ARRAY['requires_action'::text, 'submitting'::text, 'awaiting_gateway'::text,
-        'succeeded'::text, 'failed'::text, 'expired'::text, 'review'::text]))
+        'unknown'::text, 'succeeded'::text, 'failed'::text, 'expired'::text, 'review'::text]))
     WHEN 'unknown'::text THEN (to_status = ANY (ARRAY['unknown'::text, 'submitting'::text, 'awaiting_gateway'::text,
         'requires_action'::text, 'succeeded'::text, 'failed'::text, 'review'::text]))
     WHEN 'succeeded'::text THEN (to_status = ANY (ARRAY['succeeded'::text, 'reversed'::text, 'review'::text]))

@@ -7,9 +7,10 @@ use payfleet::domain::transaction::Status;
 use payfleet::ops::verify::{Finding, Inputs, Invariant, Rest, Sightings, Verdict, verify};
 use payfleet::outbox::rebase::rebase;
 use serde_json::json;
+use uuid::Uuid;
 
 use super::books::{World, now};
-use super::payments::Step;
+use super::payments::{Payment, Step};
 
 async fn corrupted(invariant: Invariant, corruption: &str) -> Finding {
     let world = World::lawful().await;
@@ -244,7 +245,7 @@ async fn review_is_excused_only_by_what_the_gateway_did() {
 }
 
 /// A payment in review, after a call that was answered as it should be.
-async fn under_review(world: &mut World, reason: &'static str) -> super::payments::Payment {
+async fn under_review(world: &mut World, reason: &'static str) -> Payment {
     let mut payment = world.accepted(Kind::Deposit, 10).await;
     world.submitted(&mut payment).await;
     world.take(&mut payment, Step { to: "review", reason: Some(reason), ..Step::default() }).await;
@@ -282,6 +283,19 @@ async fn a_gateway_that_was_away_excuses_only_the_reviews_of_those_whom_it_never
     world.charges.push(json!({ "entry": "lied", "gateway": "stripe", "kind": "down", "at": now() }));
     let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
     assert_eq!(finding.examples, [format!("{} waits for a human without a reason at the gateway", other.id)]);
+}
+
+#[tokio::test]
+async fn a_gateway_that_was_away_excuses_the_review_of_a_payment_that_has_left_it() {
+    let mut world = World::lawful().await;
+    let payment = under_review(&mut world, "bell_unanswered").await;
+    world.charges.push(json!({ "entry": "lied", "gateway": "bank", "kind": "down", "at": now() }));
+    assert_eq!(world.judge_only(Invariant::I7, Rest::AtRest).await.violations, 1);
+    let left = Payment { attempt: Uuid::now_v7(), number: 2, ..payment };
+    world.attempt(&left).await;
+    world.sql("UPDATE attempts SET gateway = 'bank' WHERE number = 2").await;
+    let finding = world.judge_only(Invariant::I7, Rest::AtRest).await;
+    assert_eq!(finding.verdict(), Verdict::Held, "{finding:?}");
 }
 
 #[tokio::test]

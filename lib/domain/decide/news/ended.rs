@@ -75,7 +75,7 @@ impl Learner<'_> {
     pub(super) fn declined(&self, code: &str, message: &str) -> Decision {
         let status = self.transaction.status;
         if self.was_given_up() {
-            return self.note(AttemptState::Declined);
+            return self.given_up_without_success(AttemptState::Declined);
         }
         let by_callback = matches!(self.news.source, Source::Callback { .. });
         if self.is_live() {
@@ -133,7 +133,7 @@ impl Learner<'_> {
 
     pub(super) fn expired(&self) -> Decision {
         if self.was_given_up() {
-            return self.note(AttemptState::Expired);
+            return self.given_up_without_success(AttemptState::Expired);
         }
         if !self.is_live() {
             let contradicts = self.transaction.status == Status::Succeeded;
@@ -165,11 +165,14 @@ impl Learner<'_> {
 
     /// Only the whole of a payment is taken back without a human, and only on the word of a gateway that was asked.
     pub(super) fn reversed(&self, money: Money, how: Reversal) -> Decision {
-        let whole = self.is_current() && money == self.transaction.money;
+        if self.was_given_up() {
+            return self.given_up_reversed(money);
+        }
+        let whole = money == self.transaction.money;
         match self.transaction.status {
             Status::Succeeded if !self.was_asked() => self.ask_first(),
             Status::Succeeded if whole => self.take_back(how),
-            Status::Failed | Status::Expired if self.is_current() && self.was_asked() => self.contradicted(),
+            Status::Failed | Status::Expired if self.was_asked() => self.contradicted(),
             Status::Reversed => Decision::Nothing("already known"),
             Status::Review => self.taken_back(money),
             _ if self.is_live() && !self.was_asked() => self.ask_first(),
@@ -183,16 +186,12 @@ impl Learner<'_> {
                     .done(),
             ),
             _ if self.is_live() || self.transaction.status == Status::Succeeded => self.taken_back(money),
-            _ if self.was_given_up() && self.was_asked() && money == self.transaction.money => {
-                self.note(AttemptState::NotExecuted)
-            }
-            _ if self.was_given_up() && self.was_asked() => self.taken_back(money),
             _ => self.note(self.attempt.state),
         }
     }
 
     /// What was taken back had been paid.
-    fn taken_back(&self, money: Money) -> Decision {
+    pub(super) fn taken_back(&self, money: Money) -> Decision {
         let what = format!("The gateway took {money} back, the payment is over {}.", self.transaction.money);
         self.review("taken_back", &what, AttemptState::Succeeded)
     }
@@ -202,7 +201,11 @@ impl Learner<'_> {
         if self.transaction.came_back_when_asked { self.take_back(Reversal::Returned) } else { self.ask_first() }
     }
 
+    /// While another attempt is in doubt, what was taken back may be one of two charges.
     fn take_back(&self, how: Reversal) -> Decision {
+        if self.transaction.doubted().next().is_some() {
+            return self.taken_back(self.transaction.money);
+        }
         let step = self.step(Status::Reversed, self.attempt.state).substatus(how.substatus());
         let message = match how {
             Reversal::Chargeback => "The gateway took the payment back.",

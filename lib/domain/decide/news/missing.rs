@@ -3,11 +3,12 @@
 use super::*;
 
 impl Learner<'_> {
-    /// "It never reached the books": believed only for the only call of a payment's creation.
+    /// "It never reached the books": believed only for the only call of a payment's creation, if nobody rang while it was under way.
     pub(super) fn refused(&self) -> Decision {
         let Source::Call { operation: Operation::Create, .. } = self.news.source else { return self.unknown() };
         let only_call = self.attempt.operation(Operation::Create).is_some_and(|operation| operation.calls == 1);
-        if !(self.is_current() && self.transaction.status == Status::Submitting && only_call) {
+        let is_believed = only_call && !self.is_outdated();
+        if !(self.is_current() && self.transaction.status == Status::Submitting && is_believed) {
             return self.unknown();
         }
         let (state, code, message) = match self.news.outcome {
@@ -91,15 +92,6 @@ impl Learner<'_> {
         self.count_not_found()
     }
 
-    /// It was refused, and now is not known: nobody doubts it any more, once the gateway's books must show what was rung for.
-    fn given_up_not_found(&self) -> Decision {
-        let Source::Answer { asked_at, .. } = self.news.source else { return Decision::Nothing("not news") };
-        if self.is_doubted() && asked_at < self.transaction.updated_at + self.context.policy.settle_window {
-            return if self.transaction.status.is_final() { self.ask_later() } else { Decision::Nothing("too soon") };
-        }
-        self.note(AttemptState::NotExecuted)
-    }
-
     /// Asking does not tell whether the gateway has the payment. That is no reason to end it, but one to send it again under its key, on
     /// the same conditions; and where it was sent again and rejected, that has told.
     pub(super) fn unseen(&self) -> Decision {
@@ -114,7 +106,10 @@ impl Learner<'_> {
         let (policy, now) = (self.context.policy, self.context.now);
         let key_honoured = now + policy.call_within < self.attempt.created_at + policy.key_lifetime;
         let never_captured = self.attempt.operation(Operation::Capture).is_none();
-        now < self.transaction.submit_until && key_honoured && never_captured && !self.was_rejected_again()
+        // What another attempt came to after this one is final: sent again, the payment would go on behind it.
+        let is_latest = self.transaction.attempts.iter().all(|attempt| attempt.number <= self.attempt.number);
+        let may_be_carried_out = never_captured && is_latest && !self.was_rejected_again();
+        now < self.transaction.submit_until && key_honoured && may_be_carried_out
     }
 
     /// Asked about a payment that has ended here, the gateway has nothing that would be paid: it ended so.
@@ -126,12 +121,14 @@ impl Learner<'_> {
         }
     }
 
-    /// Somebody has told what the gateway does not show: for a settle window after the latest step its books may be behind its messages.
+    /// Somebody has told what the gateway does not show, or it shows nothing at all: for a settle window after the latest step its books may be
+    /// behind its messages.
     pub(super) fn may_not_be_seen_for(&self) -> Option<Duration> {
         let Source::Answer { asked_at, .. } = self.news.source else { return None };
         let seen_from = self.transaction.updated_at + self.context.policy.settle_window;
         let wait = (seen_from - self.context.now).try_into().unwrap_or_default();
-        (self.transaction.contradicted && asked_at < seen_from).then_some(wait)
+        let may_lag = self.transaction.contradicted || matches!(self.news.outcome, Outcome::NotFound);
+        (may_lag && asked_at < seen_from).then_some(wait)
     }
 
     /// Sent again under its key, the payment was rejected. Had an earlier call been executed, its result would have been the answer, and the

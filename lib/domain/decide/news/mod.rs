@@ -1,5 +1,6 @@
 //! News of a gateway about an attempt: the answer to a call, the answer to a question, or a verified callback.
 
+mod doubt;
 mod ended;
 mod missing;
 mod open;
@@ -68,7 +69,7 @@ pub fn learn(transaction: &Transaction, news: News<'_>, context: Context<'_>) ->
         Outcome::Reversed { money, how, .. } => learner.reversed(*money, *how),
         Outcome::Unknown { .. } => learner.unknown(),
     };
-    learner.due_if_in_doubt(learner.heeding_what_came_since(decision))
+    learner.due_if_in_doubt(learner.returning_to_what_is_in_doubt(learner.heeding_what_came_since(decision)))
 }
 
 /// A callback that only says "look": the gateway is asked, by a command in the same commit.
@@ -144,16 +145,6 @@ impl<'a> Learner<'a> {
         }
     }
 
-    /// The attempt was given up, and is in doubt.
-    fn is_doubted(&self) -> bool {
-        self.transaction.doubted().any(|doubted| doubted.id == self.attempt.id)
-    }
-
-    /// The attempt is one that the payment does not wait for: another has followed, or will.
-    fn was_given_up(&self) -> bool {
-        !self.is_current() || self.transaction.status == Status::Created
-    }
-
     /// What was ordered last is not on its topic yet, so it need not be ordered again.
     fn order_waits(&self) -> bool {
         matches!(self.news.source, Source::Answer { delivered: false, .. })
@@ -209,19 +200,19 @@ impl<'a> Learner<'a> {
     }
 
     /// The payment keeps its status; a worker asks the gateway at once, and the sweep asks should the command get lost. What says something
-    /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer; and so is an attempt that was
-    /// refused, or given up, and is rung about.
+    /// else than how the payment ended is marked, so that it is not forgotten should the gateway give no answer; an attempt that was given up
+    /// is in doubt from now on.
     fn ask_first(&self) -> Decision {
+        if self.becomes_doubtful() && self.transaction.status == Status::Created {
+            return self.return_and_ask();
+        }
         let says_nothing = matches!(self.news.outcome, Outcome::Unknown { .. });
         let step = Step::new(self.transaction, self.transaction.status, self.cause(), self.actor());
-        let is_certain =
-            [AttemptState::Succeeded, AttemptState::Declined, AttemptState::Expired].contains(&self.attempt.state);
-        let is_doubtful = self.attempt.state.is_definitely_refused() || (self.was_given_up() && !is_certain);
-        let step = match is_doubtful {
-            true => step.attempt(attempt_now(self.attempt, AttemptState::Unknown)),
+        let step = match self.becomes_doubtful() {
+            true => step.attempt(self.attempt_becomes(AttemptState::Unknown)),
             false => step,
         };
-        let contradicts = self.transaction.status.is_final() && !says_nothing;
+        let contradicts = self.transaction.status.is_final() && !says_nothing && self.is_current();
         let step = if contradicts { step.contradicts() } else { step };
         let step = step
             .callback(self.callback())
@@ -264,20 +255,9 @@ impl<'a> Learner<'a> {
             let message = "The gateway rang about a payment that ended without success, and gave no answer when asked.";
             return self.review("bell_unanswered", message, self.attempt.state);
         }
-        if self.was_last() && !self.transaction.contradicted {
+        let in_doubt = self.transaction.contradicted || self.transaction.doubted().next().is_some();
+        if self.was_last() && !in_doubt {
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
-        }
-        self.ask_later()
-    }
-
-    /// Of an attempt that was given up, and is in doubt since somebody rang about it.
-    fn given_up_unanswered(&self) -> Decision {
-        if !self.is_doubted() {
-            return Decision::Nothing("nobody doubts it");
-        }
-        if self.was_last() {
-            let message = "The gateway rang about an attempt that was given up, and gave no answer when asked.";
-            return self.review("bell_unanswered", message, self.attempt.state);
         }
         self.ask_later()
     }

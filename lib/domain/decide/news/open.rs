@@ -34,7 +34,7 @@ impl Learner<'_> {
     /// On the books by an attempt that the payment does not wait for: given up, or ended here.
     fn on_the_books_after_the_end(&self, state: AttemptState) -> Decision {
         if self.was_given_up() {
-            return self.note(state);
+            return self.given_up_on_the_books(state);
         }
         match (self.news.source, self.transaction.status) {
             (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.contradicted(),

@@ -10,7 +10,7 @@ fn ends(change: &Change) -> bool {
 
 impl Learner<'_> {
     /// Something was told, or done, after the call was allowed or the question put: the news knows nothing of that.
-    fn is_outdated(&self) -> bool {
+    pub(super) fn is_outdated(&self) -> bool {
         match self.news.source {
             Source::Call { begun, .. } => begun < self.transaction.version,
             Source::Answer { asked_at, .. } => asked_at < self.transaction.updated_at,
@@ -18,21 +18,21 @@ impl Learner<'_> {
         }
     }
 
-    /// What came since is not forgotten for outdated news: an answer ends no payment without success then, nor the asking about one that has
-    /// ended, nor does it contradict the end, unless by telling of money.
+    /// What came since is not forgotten for outdated news: an answer ends no payment without success then, nor a doubt, nor the asking about one
+    /// that has ended, nor does it contradict the end, unless by telling of money.
     pub(super) fn heeding_what_came_since(&self, decision: Decision) -> Decision {
         let Transaction { status, is_due, version, asks, .. } = *self.transaction;
         let had_ended = self.is_current() && status.is_final();
         let tells_of_money = matches!(self.news.outcome, Outcome::Succeeded { .. } | Outcome::Reversed { .. });
+        let ends_doubt =
+            matches!(&decision, Decision::Step(change) if self.is_doubted() && change.to != Status::Review);
         match decision {
             _ if !(self.was_asked() && self.is_outdated()) => decision,
+            _ if ends_doubt || (self.is_doubted() && !tells_of_money) => Decision::Nothing(STAYS_DUE),
             Decision::LookAgain { .. } if had_ended && is_due => Decision::Nothing(STAYS_DUE),
             Decision::Step(_) if had_ended && !tells_of_money && is_due => Decision::Nothing(STAYS_DUE),
             Decision::Step(_) if had_ended && !tells_of_money => {
                 Decision::LookAgain { version, due_in: Some(self.context.policy.ask_in(0)), asks }
-            }
-            Decision::Note(news) if self.is_doubted() && news.state != AttemptState::Succeeded => {
-                Decision::Nothing(STAYS_DUE)
             }
             Decision::Step(change) if ends(&change) && change.to != Status::Succeeded => Decision::Nothing(STAYS_DUE),
             decision => decision,

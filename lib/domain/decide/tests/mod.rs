@@ -4,6 +4,7 @@ mod apart;
 mod asked;
 mod books;
 mod by_hand;
+mod doubt;
 mod ended;
 mod every;
 mod named;

@@ -2,17 +2,15 @@
 
 use super::ended::{ENDED, page, reference};
 use super::*;
-use crate::domain::decide::due::{Due, fell_due};
 use crate::domain::decide::news::rung;
-use crate::domain::reason::{RESOLVED, Reason};
 
 /// The answer to a question that was put so many seconds after now.
-fn asked_after(seconds: i64, transaction: &Transaction, outcome: &Outcome) -> Decision {
+pub fn asked_after(seconds: i64, transaction: &Transaction, outcome: &Outcome) -> Decision {
     let asked_at = NOW + time::Duration::seconds(seconds);
     told_at(NOW + Duration::from_secs(10), transaction, Source::Answer { asked_at, delivered: true }, outcome)
 }
 
-fn after_a_bell(transaction: &Transaction) -> Transaction {
+pub fn after_a_bell(transaction: &Transaction) -> Transaction {
     let rang = within(NOW, |context| rung(transaction, transaction.attempts[0].id, Uuid::now_v7(), context));
     step(&rang).applied_to(transaction, NOW)
 }
@@ -27,9 +25,12 @@ fn what_is_rung_for_is_not_forgotten_for_the_answer_to_a_question_before() {
             assert!(matches!(before, Decision::Nothing(_)), "{status:?}: {before:?}");
             let unheard = asked_after(1, &rung, &silent);
             assert!(matches!(unheard, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {unheard:?}");
-            let after = asked_after(1, &rung, &same);
+            let after = asked_after(if same == Outcome::NotFound { 60 } else { 1 }, &rung, &same);
             assert!(matches!(after, Decision::LookAgain { due_in: None, .. }), "{status:?}: {after:?}");
         }
+        let expired = after_a_bell(&payment(kind, Status::Expired));
+        let too_soon = asked_after(59, &expired, &Outcome::NotFound);
+        assert!(matches!(too_soon, Decision::LookAgain { due_in: Some(_), asks: 0, .. }), "{too_soon:?}");
     }
 }
 
@@ -130,98 +131,6 @@ fn a_withdrawal_that_was_paid_comes_back_on_two_answers_that_say_so() {
     assert_eq!(step(&first).to, Status::Succeeded);
     let asked = step(&first).applied_to(&doubted, NOW);
     assert_eq!(step(&answered_at(NOW, &asked, &declined())).to, Status::Reversed);
-}
-
-/// A payment whose first attempt was refused; the second is its current one.
-fn gone_on(status: Status) -> Transaction {
-    let mut transaction = payment(Kind::Deposit, status);
-    transaction.attempt = 2;
-    let current = Attempt { id: Uuid::now_v7(), number: 2, ..transaction.attempts[0].clone() };
-    transaction.attempts.push(current);
-    transaction.attempts[0].state = AttemptState::Rejected;
-    transaction
-}
-
-fn told_of_the_second(now: OffsetDateTime, transaction: &Transaction, outcome: &Outcome) -> Decision {
-    let (attempt, source) = (transaction.attempts[1].id, Source::Answer { asked_at: now, delivered: true });
-    within(now, |context| learn(transaction, News { attempt, source, outcome }, context))
-}
-
-#[test]
-fn a_payment_does_not_rest_while_an_attempt_that_was_given_up_is_in_doubt() {
-    let silent = Outcome::Unknown { why: "time-out".into() };
-    let seconds = |seconds: u64| NOW + Duration::from_secs(seconds);
-    for status in [Status::Submitting, Status::AwaitingGateway, Status::RequiresAction, Status::Unknown] {
-        let rung = after_a_bell(&gone_on(status));
-        assert_eq!(rung.doubted().map(|attempt| attempt.number).collect::<Vec<_>>(), [1], "{status:?}");
-        assert!(matches!(asked_after(1, &rung, &silent), Decision::Nothing(_)), "{status:?}");
-        let paid = told_of_the_second(seconds(2), &rung, &succeeded());
-        assert!(step(&paid).due_in.is_some(), "{status:?}");
-        let paid = step(&paid).applied_to(&rung, seconds(2));
-        let again = told_of_the_second(seconds(3), &paid, &succeeded());
-        assert!(matches!(again, Decision::LookAgain { due_in: Some(_), asks: 0, .. }), "{status:?}: {again:?}");
-        let mut told = paid;
-        told.attempts[0].state = AttemptState::NotExecuted;
-        let at_last = told_of_the_second(seconds(4), &told, &succeeded());
-        assert!(matches!(at_last, Decision::LookAgain { due_in: None, .. }), "{status:?}: {at_last:?}");
-    }
-}
-
-#[test]
-fn a_bell_about_an_attempt_that_was_given_up_is_a_human_s_only_if_it_leads_to_no_answer() {
-    let silent = Outcome::Unknown { why: "time-out".into() };
-    let late = NOW + Duration::from_secs(100_000);
-    for status in ENDED {
-        let mut rung = after_a_bell(&gone_on(status));
-        let unheard = asked_after(1, &rung, &silent);
-        assert!(matches!(unheard, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {unheard:?}");
-        let too_soon = asked_after(59, &rung, &Outcome::NotFound);
-        assert!(matches!(too_soon, Decision::LookAgain { due_in: Some(_), .. }), "{status:?}: {too_soon:?}");
-        let back = Outcome::Reversed { reference: reference(), money: euros(1_000), how: Reversal::Chargeback };
-        let told = [declined(), Outcome::Expired { reference: None }, Outcome::NotFound, back];
-        for outcome in told.into_iter().take(if status == Status::Succeeded { 3 } else { 4 }) {
-            let before = asked_after(-1, &rung, &outcome);
-            assert!(!matches!(before, Decision::Note(_)), "{} at {status:?}: {before:?}", outcome.name());
-            let Decision::Note(news) = asked_after(60, &rung, &outcome) else { panic!("{}", outcome.name()) };
-            let mut told = rung.clone();
-            told.attempts[0].state = news.state;
-            assert!(told.doubted().next().is_none());
-            // A copy of the order to ask, and no answer this time.
-            assert!(matches!(asked_after(2, &told, &silent), Decision::Nothing(_)), "{status:?}");
-        }
-        assert_eq!(step(&asked_after(1, &rung, &succeeded())).to, Status::Review, "{status:?}");
-        let mut resolved = rung.clone();
-        resolved.reason = Some(Reason { code: RESOLVED.into(), ..Reason::default() });
-        assert!(matches!(asked_after(1, &resolved, &silent), Decision::Nothing(_)), "{status:?}");
-        assert!(resolved.doubted().next().is_none());
-        let on_the_books = asked_after(1, &rung, &Outcome::Accepted { reference: reference() });
-        let Decision::Note(news) = on_the_books else { panic!("{on_the_books:?}") };
-        let mut accepted = rung.clone();
-        accepted.attempts[0].state = news.state;
-        assert_eq!(after_a_bell(&accepted).doubted().count(), 1, "it rang again");
-        rung.asks = 99;
-        let last = answered_at(late, &rung, &silent);
-        let reason = step(&last).reason.as_ref().map(|reason| reason.code.as_str());
-        assert_eq!((step(&last).to, reason), (Status::Review, Some("bell_unanswered")), "{status:?}");
-    }
-}
-
-/// It waits for its next attempt, and for none in the end.
-#[test]
-fn a_payment_that_could_not_be_sent_does_not_rest_while_its_attempt_is_in_doubt() {
-    let mut transaction = payment(Kind::Deposit, Status::Unknown);
-    transaction.status = Status::Created;
-    transaction.attempts[0].state = AttemptState::Later;
-    for (transaction, rests) in [(after_a_bell(&transaction), false), (transaction, true)] {
-        let due = within(transaction.submit_until, |context| fell_due(&transaction, true, context));
-        let Due::Decided(decision) = due else { panic!("{due:?}") };
-        assert_eq!((step(&decision).to, step(&decision).due_in.is_none()), (Status::Failed, rests));
-        let mut failed = step(&decision).applied_to(&transaction, NOW);
-        failed.is_due = true;
-        let due = within(NOW, |context| fell_due(&failed, true, context));
-        let nothing_to_ask = matches!(due, Due::Decided(Decision::LookAgain { due_in: None, .. }));
-        assert_eq!((nothing_to_ask, due == Due::Ask), (rests, !rests), "{due:?}");
-    }
 }
 
 /// Both gateways had refused, and the next round was to begin with the first, when the time for sending was over.

@@ -16,15 +16,18 @@ const TOLD_TWICE: i16 = 2;
 
 impl Books {
     pub(super) fn ended_for_cause(&self, older: &HashSet<Uuid>, log: &ChargeLog, rest: Rest, finding: &mut Finding) {
-        let attempts: HashMap<(Uuid, i16), (&Uuid, &Attempt)> =
-            self.intents.attempts.iter().map(|one| ((one.1.payment, one.1.number), one)).collect();
+        let mut attempts: HashMap<Uuid, Vec<(&Uuid, &Attempt)>> = HashMap::new();
+        for one in &self.intents.attempts {
+            attempts.entry(one.1.payment).or_default().push(one);
+        }
         let charges = log.of_attempts();
         let payments = self.payments.iter().filter(|(id, payment)| !payment.by_hand && !older.contains(*id));
         for (id, payment) in payments {
             let Some(status) = payment.status.filter(|status| status.is_final()) else { continue };
-            let attempt = attempts.get(&(*id, payment.attempt)).copied();
-            let all = (1..=payment.attempt).filter_map(|number| attempts.get(&(*id, number)));
+            let all = attempts.get(id).map_or(&[][..], Vec::as_slice);
+            let attempt = all.iter().find(|(_, attempt)| attempt.number == payment.attempt).copied();
             let open: Vec<&Charge> = all
+                .iter()
                 .flat_map(|(attempt, _)| charges.get(*attempt).into_iter().flatten().copied())
                 .filter(|charge| charge.is_open())
                 .collect();

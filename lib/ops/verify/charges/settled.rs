@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-use super::{Books, Payment};
+use super::{Attempt, Books};
 use crate::domain::transaction::Status;
 use crate::ops::verify::Rest;
 use crate::ops::verify::charge_log::ChargeLog;
@@ -58,8 +58,12 @@ impl Books {
         });
         let attempts = log.unanswered.iter().chain(&log.contradicted).copied().chain(charged_otherwise);
         let of_attempts = attempts.filter_map(payment_of);
-        let met_silence = |payment: &Payment| payment.was_silent && log.silent.contains(&payment.gateway);
-        let of_gateways = self.payments.iter().filter(|(_, payment)| met_silence(payment)).map(|(id, _)| *id);
+        // Of whichever attempt: a payment may wait for a human because of one that it has left.
+        let met_silence = |attempt: &&Attempt| {
+            let was_silent = self.payments.get(&attempt.payment).is_some_and(|payment| payment.was_silent);
+            was_silent && log.silent.contains(&attempt.gateway)
+        };
+        let of_gateways = self.intents.attempts.values().filter(met_silence).map(|attempt| attempt.payment);
         of_attempts.chain(of_gateways).collect()
     }
 }
