@@ -132,6 +132,11 @@ impl World {
             Some(Available::Exactly(all)) => prop_assert_eq!(self.payment.available, all),
             None => {}
         }
+        let released = change.postings.iter().any(|posting| posting.effect == Effect::Release);
+        let by_human = change.word.is_some();
+        prop_assert!(!released || by_human || self.payment.doubted().next().is_none(), "released while in doubt");
+        let sent_on = change.from != change.to && change.to == Status::Created;
+        prop_assert!(!sent_on || self.payment.doubted().next().is_none(), "sent elsewhere while in doubt");
         if change.to == Status::Review && change.from != Status::Review {
             self.at_review = (self.worth(), self.held);
         }
