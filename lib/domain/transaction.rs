@@ -99,11 +99,11 @@ impl Transaction {
         self.attempts.iter().find(|attempt| attempt.number == self.attempt)
     }
 
-    /// Attempts beside the current one that were given up, and rung about since: nobody knows any more what became of them. None that a human
-    /// knew of when he settled the payment, unless it was rung about since.
+    /// Attempts beside the current one that were given up, and rung about since: nobody knows any more what became of them. None once a human
+    /// has settled the payment.
     pub fn doubted(&self) -> impl Iterator<Item = &Attempt> {
         let in_doubt = |attempt: &&Attempt| attempt.state == AttemptState::Unknown && attempt.number != self.attempt;
-        self.attempts.iter().filter(in_doubt).filter(|_| self.is_due || !self.is_resolved())
+        self.attempts.iter().filter(in_doubt).filter(|_| !self.is_resolved())
     }
 
     /// What the gateways are asked about when the payment is due: what is in doubt, and the current attempt. The last attempt of a payment that
@@ -118,6 +118,11 @@ impl Transaction {
     /// from the beginning; one whose capture failed is where it was, so that captures come at the schedule's pace and end with it.
     pub fn asks_kept_by(&self, operation: Operation) -> i16 {
         if operation == Operation::Capture { self.asks } else { 0 }
+    }
+
+    /// Money may have moved, or may still, by another attempt than the current one: by this one none is to be moved meanwhile.
+    pub fn is_in_doubt(&self) -> bool {
+        self.doubted().next().is_some()
     }
 
     /// How often this operation of an attempt may have been sent.

@@ -97,6 +97,9 @@ fn call_again(transaction: &Transaction, operation: Operation, fresh: Uuid, cont
     if standing(transaction, context).is_some_and(|gateway| gateway.away) {
         return Begin::Instead(Decision::Nothing("calls to the gateway fail"));
     }
+    if transaction.is_in_doubt() {
+        return Begin::Instead(Decision::Nothing("another attempt is in doubt"));
+    }
     let policy = context.policy;
     if operation == Operation::Create
         && let Some(why) = no_resend(transaction, attempt, context)

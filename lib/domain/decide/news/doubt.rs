@@ -1,5 +1,5 @@
 //! Attempts that were given up: refused, or come to nothing, and the payment went on or ended. One that is rung about is in doubt until its
-//! gateway, asked, has told; while it is, the payment neither goes elsewhere nor ends without success.
+//! gateway, asked, has told; while it is, the payment is sent nowhere, captured nowhere, and does not end without success.
 
 use super::*;
 
@@ -54,12 +54,12 @@ impl Learner<'_> {
     pub(super) fn given_up_on_the_books(&self, state: AttemptState) -> Decision {
         match self.transaction.status {
             Status::Review | Status::Cancelled | Status::Reversed => self.note(state),
-            _ if !self.becomes_doubtful() => self.note(state),
+            _ if !self.becomes_doubtful() || (self.was_asked() && self.transaction.is_resolved()) => self.note(state),
             _ if !(self.was_asked() && self.is_doubted()) => self.ask_first(),
             status if !status.is_final() => self.note(AttemptState::Unknown),
             _ if self.was_last() => {
                 let message = "An attempt that was given up stands open at its gateway to the end of the schedule.";
-                self.review("bell_unanswered", message, AttemptState::Unknown)
+                self.review("contradiction", message, AttemptState::Unknown)
             }
             status => {
                 let asks = self.transaction.asks.saturating_add(1);
@@ -79,11 +79,15 @@ impl Learner<'_> {
         }
     }
 
-    /// It was refused, and now is not known: nobody doubts it any more, once the gateway's books must show what was rung for.
+    /// It was refused, and now is not known: nobody doubts it any more, once the gateway's books must show what was rung for; of a withdrawal,
+    /// whose money would be paid out twice, only if it is told so to the end of the schedule.
     pub(super) fn given_up_not_found(&self) -> Decision {
         let Source::Answer { asked_at, .. } = self.news.source else { return Decision::Nothing("not news") };
-        if self.is_doubted() && asked_at < self.transaction.updated_at + self.context.policy.settle_window {
-            return if self.transaction.status.is_final() { self.ask_later() } else { Decision::Nothing("too soon") };
+        let Transaction { kind, status, updated_at, .. } = *self.transaction;
+        let too_soon = asked_at < updated_at + self.context.policy.settle_window;
+        let proves = kind == Kind::Deposit || (status.is_final() && self.was_last());
+        if self.is_doubted() && (too_soon || !proves) {
+            return if status.is_final() { self.ask_later() } else { Decision::Nothing("it proves nothing yet") };
         }
         self.given_up_without_success(AttemptState::NotExecuted)
     }
@@ -117,6 +121,8 @@ impl Learner<'_> {
         let step = self.step(status, state).asks(asks);
         match status {
             Status::Cancelled | Status::Reversed => self.note(state),
+            // The answer to the call would be outdated by it, and a refusal not believed.
+            Status::Submitting => Decision::Nothing("a call is under way"),
             Status::Review => Decision::step(step.done()),
             _ => Decision::step(step.due_in(Some(self.context.policy.ask_in(0))).done()),
         }

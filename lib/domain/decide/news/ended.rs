@@ -120,7 +120,7 @@ impl Learner<'_> {
         if self.was_asked() && self.is_current() && self.transaction.status.is_final() {
             let Transaction { version, asks, .. } = *self.transaction;
             // What uses up the schedule are the questions about those.
-            if self.transaction.doubted().next().is_some() {
+            if self.transaction.is_in_doubt() {
                 return Decision::LookAgain { version, due_in: Some(self.in_turn(asks.saturating_add(1))), asks };
             }
             return match self.may_not_be_seen_for() {
@@ -203,7 +203,7 @@ impl Learner<'_> {
 
     /// While another attempt is in doubt, what was taken back may be one of two charges.
     fn take_back(&self, how: Reversal) -> Decision {
-        if self.transaction.doubted().next().is_some() {
+        if self.transaction.is_in_doubt() {
             return self.taken_back(self.transaction.money);
         }
         let step = self.step(Status::Reversed, self.attempt.state).substatus(how.substatus());

@@ -77,7 +77,7 @@ impl Learner<'_> {
         if on_its_way {
             return self.ask_later();
         }
-        if self.may_be_sent_again() && self.order_waits() {
+        if self.may_be_sent_again() && (self.order_waits() || self.transaction.is_in_doubt()) {
             return self.ask_later();
         }
         if self.may_be_sent_again() {
@@ -127,7 +127,8 @@ impl Learner<'_> {
         let Source::Answer { asked_at, .. } = self.news.source else { return None };
         let seen_from = self.transaction.updated_at + self.context.policy.settle_window;
         let wait = (seen_from - self.context.now).try_into().unwrap_or_default();
-        let may_lag = self.transaction.contradicted || matches!(self.news.outcome, Outcome::NotFound);
+        let Transaction { contradicted, is_due, .. } = *self.transaction;
+        let may_lag = contradicted || (is_due && matches!(self.news.outcome, Outcome::NotFound));
         (may_lag && asked_at < seen_from).then_some(wait)
     }
 

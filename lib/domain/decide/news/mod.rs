@@ -255,7 +255,7 @@ impl<'a> Learner<'a> {
             let message = "The gateway rang about a payment that ended without success, and gave no answer when asked.";
             return self.review("bell_unanswered", message, self.attempt.state);
         }
-        let in_doubt = self.transaction.contradicted || self.transaction.doubted().next().is_some();
+        let in_doubt = self.transaction.contradicted || self.transaction.is_in_doubt();
         if self.was_last() && !in_doubt {
             return Decision::LookAgain { version: self.transaction.version, due_in: None, asks: 0 };
         }

@@ -116,6 +116,9 @@ impl Learner<'_> {
         if to == Status::RequiresAction && self.transaction.next_action_url.is_none() {
             return self.ask_later();
         }
+        if self.transaction.is_in_doubt() && self.transaction.status != Status::Submitting {
+            return self.ask_later();
+        }
         if let Some(rest) = self.capture_rests_for() {
             let Transaction { version, asks, .. } = *self.transaction;
             return Decision::LookAgain { version, due_in: Some(rest), asks };

@@ -41,7 +41,7 @@ impl Learner<'_> {
 
     /// A payment that ends by outdated news is asked about once more, and so is one of which an earlier attempt is in doubt.
     pub(super) fn due_if_in_doubt(&self, decision: Decision) -> Decision {
-        let in_doubt = self.is_outdated() || self.transaction.doubted().next().is_some();
+        let in_doubt = self.is_outdated() || self.transaction.is_in_doubt();
         match decision {
             Decision::Step(mut change) if in_doubt && ends(&change) => {
                 change.due_in = Some(self.context.policy.ask_in(0));

@@ -6,7 +6,6 @@ use super::*;
 use crate::domain::change::Word;
 use crate::domain::decide::begin::{Begin, begin};
 use crate::domain::decide::due::{Due, fell_due};
-use crate::domain::decide::news::rung;
 use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
 use crate::domain::event::{Act, Command};
 use crate::domain::reason::{RESOLVED, Reason};
@@ -284,13 +283,54 @@ fn a_human_s_word_about_a_payment_of_which_another_attempt_may_have_moved_money_
     }
 }
 
+/// His word is the last; it is asked once more, and no more.
 #[test]
-fn what_a_human_has_settled_is_in_doubt_only_if_it_is_rung_about_since() {
-    let mut settled = gone_on(Kind::Deposit, Status::Succeeded);
-    settled.attempts[0].state = AttemptState::Unknown;
-    settled.reason = Some(Reason { code: RESOLVED.into(), ..Reason::default() });
-    settled.is_due = false;
-    assert_eq!(settled.doubted().count(), 0);
-    let rang = within(NOW, |context| rung(&settled, settled.attempts[0].id, Uuid::now_v7(), context));
-    assert_eq!(step(&rang).applied_to(&settled, NOW).doubted().count(), 1);
+fn what_a_human_has_settled_is_not_in_doubt_any_more() {
+    for state in [AttemptState::Unknown, AttemptState::Rejected] {
+        let mut settled = gone_on(Kind::Deposit, Status::Succeeded);
+        settled.attempts[0].state = state;
+        settled.reason = Some(Reason { code: RESOLVED.into(), ..Reason::default() });
+        settled.is_due = false;
+        assert!(!settled.is_in_doubt());
+        let rang = after_a_bell(&settled);
+        assert!(!rang.is_in_doubt() && rang.is_due);
+        let open = answered_at(seconds(2), &rang, &Outcome::Accepted { reference: reference() });
+        assert!(matches!(open, Decision::Note(_)), "{open:?}");
+    }
+}
+
+#[test]
+fn nothing_is_sent_again_nor_captured_while_another_attempt_is_in_doubt() {
+    let lost = after_a_bell(&gone_on(Kind::Deposit, Status::Unknown));
+    let mut approved = after_a_bell(&gone_on(Kind::Deposit, Status::RequiresAction));
+    approved.attempts[1].state = AttemptState::Approved;
+    for (act, outcome, transaction) in
+        [(Act::Create, Outcome::NotFound, lost), (Act::Capture, Outcome::Approved { reference: reference() }, approved)]
+    {
+        let mut told = transaction.clone();
+        told.attempts[0].state = AttemptState::Rejected;
+        for (transaction, is_sent) in [(transaction, false), (told, true)] {
+            let decision = told_of_the_second(seconds(100), &transaction, &outcome);
+            let orders = matches!(&decision, Decision::Step(change) if change.command.is_some());
+            assert_eq!(orders, is_sent, "{decision:?}");
+            let (version, gateway) = (transaction.version, transaction.gateway.clone());
+            let calls = i16::from(act == Act::Create);
+            let command = Command { transaction_id: transaction.id, act, attempt: 2, gateway, version, calls };
+            let begun = within(NOW, |context| begin(&transaction, &command, Uuid::now_v7(), context));
+            assert_eq!(matches!(begun, Begin::Call { .. }), is_sent, "{begun:?}");
+        }
+    }
+}
+
+#[test]
+fn a_withdrawal_is_known_not_to_have_been_carried_out_twice_only_if_that_is_told_to_the_end() {
+    for status in LIVE.into_iter().chain(ENDED) {
+        let mut rung = after_a_bell(&gone_on(Kind::Withdrawal, status));
+        let early = answered_at(seconds(100), &rung, &Outcome::NotFound);
+        assert!(matches!(early, Decision::LookAgain { .. } | Decision::Nothing(_)), "{status:?}: {early:?}");
+        rung.asks = 99;
+        let last = answered_at(seconds(100_000), &rung, &Outcome::NotFound);
+        let ends = matches!(&last, Decision::Step(change) if change.to == status);
+        assert_eq!(ends, status.is_final(), "{status:?}: {last:?}");
+    }
 }
