@@ -27,7 +27,8 @@ Ends a payment that is in review, books what follows from it in the same commit,
              gateway has moved and not given back
   reversed   only after a success: it is booked the other way round, and what the user no longer has becomes a debt
 
-A word that books something while a difference stands in suspense wants --moved as well.
+A word that books something while a difference stands in suspense wants --moved as well, and so does any while another attempt of the
+payment may have moved money: then it is what all of them have moved.
 
 Exit codes: 0 done, 1 PostgreSQL failed or the payment was locked all the time, 3 it cannot be resolved so, 64 not understood.";
 
