@@ -28,6 +28,7 @@ mod work;
 
 use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -133,8 +134,14 @@ pub struct Member {
 /// Longer than the last commit and the farewell take, unless the broker is away.
 const LEAVING: Duration = Duration::from_secs(4);
 
+/// How often it is looked whether a poll thread has gone on.
+const LOOK_MS: u64 = 500;
+
 /// Consumes until `stop`, then lets the records in hand be finished, commits and leaves the group. Dropping the future is the
 /// hard way out: nothing more is committed.
+///
+/// The client library waits by the time of day: if that is set back, its threads stand still for as long (librdkafka #2145), and nothing
+/// that they hold can be told to go on. Such a member is left behind; another joins, gets its records, and finds out what was done.
 pub async fn run<H: Handler>(
     member: Member,
     handler: H,
@@ -143,18 +150,43 @@ pub async fn run<H: Handler>(
 ) -> Result<(), Error> {
     let patience = Duration::from_millis(member.settings.drain_ms) + LEAVING;
     let group = member.group.clone();
-    let signals = poll::Signals { stop: stop.clone(), abandoned: CancellationToken::new() };
-    // However this future ends, the thread does not outlive it for long.
-    let _abandon = signals.abandoned.clone().drop_guard();
-    let (work, finished) = work::Work::new(&member, handler, graveyard);
-    let (ended, end) = oneshot::channel();
-    let life = move || drop(ended.send(poll::run(&member, work, finished, &signals)));
-    std::thread::Builder::new().name(format!("consumer {group}")).spawn(life).map_err(Error::Thread)?;
-    tokio::select! {
-        result = end => result.unwrap_or(Err(Error::Died { group })),
-        () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => {
-            tracing::warn!(group, "the consumer could not leave its group in time; it is left behind");
-            Ok(())
+    let left_behind = metrics::counter!("payfleet_consumer_left_behind_total", "group" => group.clone());
+    // Seen as 0 before it happens.
+    left_behind.increment(0);
+    let work = Arc::new(work::Work::new(&member, handler, graveyard));
+    loop {
+        let signals = poll::Signals { stop: stop.clone(), ..poll::Signals::default() };
+        // However this ends, the thread does not outlive it for long.
+        let _abandon = signals.abandoned.clone().drop_guard();
+        let (ended, end) = oneshot::channel();
+        let (joining, signalled, work) = (member.clone(), signals.clone(), Arc::downgrade(&work));
+        let life = move || drop(ended.send(poll::run(&joining, work, &signalled)));
+        std::thread::Builder::new().name(format!("consumer {group}")).spawn(life).map_err(Error::Thread)?;
+        tokio::select! {
+            result = end => return result.unwrap_or(Err(Error::Died { group })),
+            () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => {
+                tracing::warn!(group, "the consumer could not leave its group in time; it is left behind");
+                return Ok(());
+            }
+            () = stands_still(&signals.rounds, member.settings.stall_ms) => {
+                left_behind.increment(1);
+                tracing::warn!(group, "the consumer stands still; it is left behind, and another joins");
+                if stop.is_cancelled() {
+                    return Ok(());
+                }
+            }
         }
+    }
+}
+
+/// Ends when nothing has gone round for so long. By looks, not by the clock: a process that was frozen as a whole goes on as one.
+async fn stands_still(rounds: &AtomicU64, stall_ms: u64) {
+    let most = stall_ms.div_ceil(LOOK_MS);
+    let (mut seen, mut looks) = (None, 0);
+    while looks < most {
+        tokio::time::sleep(Duration::from_millis(LOOK_MS)).await;
+        let now = Some(rounds.load(Ordering::Relaxed));
+        looks = if now == seen { looks + 1 } else { 0 };
+        seen = now;
     }
 }

@@ -1,6 +1,7 @@
 //! The poll thread: fetches, hands over to the work side, regulates, commits, leaves.
 
-use std::sync::{Arc, mpsc};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak, mpsc};
 use std::time::{Duration, Instant};
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -25,25 +26,25 @@ const LAST_COMMIT: Duration = Duration::from_secs(3);
 /// Records taken between two rounds of housekeeping, while the broker has more.
 const ROUND: usize = 64;
 
-/// What the rest of the process tells the thread.
+/// What the thread and the rest of the process tell each other.
+#[derive(Clone, Default)]
 pub(super) struct Signals {
     /// Finish what is in hand, commit, leave.
     pub(super) stop: CancellationToken,
     /// Leave at once; commit nothing.
     pub(super) abandoned: CancellationToken,
+    /// Rounds of the thread: while they grow, it does not stand still.
+    pub(super) rounds: Arc<AtomicU64>,
 }
 
-/// The thread's whole life. When it returns the consumer is closed.
-pub(super) fn run<H: Handler>(
-    member: &Member,
-    work: Arc<Work<H>>,
-    finished: mpsc::Receiver<Finished>,
-    signals: &Signals,
-) -> Result<(), Error> {
+/// The thread's whole life. When it returns the consumer is closed. `work` is not its own: if the thread stands still it must not keep
+/// alive what the handler holds.
+pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Signals) -> Result<(), Error> {
+    let (to, finished) = mpsc::channel();
     let consumer = join(member, finished, signals).map_err(Error::Setup)?;
     let result = std::thread::scope(|scope| {
         let commits = Commits::start(scope, &consumer, &member.group).map_err(Error::Thread)?;
-        Poll { member, consumer: &consumer, commits, work }.until_told(signals)
+        Poll { member, consumer: &consumer, commits, work, to }.until_told(signals)
     });
     let mut assignment = consumer.context().assignment();
     assignment.stop_feeding();
@@ -74,7 +75,8 @@ struct Poll<'a, H> {
     member: &'a Member,
     consumer: &'a BaseConsumer<Context>,
     commits: Commits,
-    work: Arc<Work<H>>,
+    work: Weak<Work<H>>,
+    to: mpsc::Sender<Finished>,
 }
 
 impl<H: Handler> Poll<'_, H> {
@@ -85,6 +87,7 @@ impl<H: Handler> Poll<'_, H> {
         let mut wait = IDLE;
         loop {
             self.fetch(wait)?;
+            signals.rounds.fetch_add(1, Ordering::Relaxed);
             if signals.abandoned.is_cancelled() {
                 return Ok(());
             }
@@ -135,7 +138,10 @@ impl<H: Handler> Poll<'_, H> {
         let Some(place) = assignment.take(message.topic(), message.partition(), message.offset()) else { return };
         let record = Record::read(place.topic.clone(), message);
         assignment.weigh(record.bytes());
-        self.work.begin(record, place);
+        // Nobody works for a member that was left behind.
+        if let Some(work) = self.work.upgrade() {
+            work.begin(record, place, self.to.clone());
+        }
     }
 
     /// Most errors pass by themselves: the client reconnects, the topic appears, the group is joined again.

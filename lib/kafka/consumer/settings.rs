@@ -15,6 +15,9 @@ pub struct Settings {
     pub session_timeout_ms: u64,
     /// A member whose poll loop stands still for this long (a frozen process) has left the group.
     pub max_poll_ms: u64,
+    /// A member whose poll thread stands still for this long, though the process runs, is left behind, and another joins in its place. Longer
+    /// than `revoke_ms` and `session_timeout_ms` together: for so long a rebalance may hold it up.
+    pub stall_ms: u64,
     /// Records in flight at most, over all partitions; beyond it partitions pause.
     pub records: usize,
     /// Bytes in flight at most, likewise.
@@ -44,6 +47,7 @@ impl Default for Settings {
         Self {
             session_timeout_ms: 6_000,
             max_poll_ms: 60_000,
+            stall_ms: 15_000,
             records: 4_096,
             bytes: 32 << 20,
             partition_records: 1_024,

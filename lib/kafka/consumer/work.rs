@@ -76,35 +76,27 @@ pub(super) struct Work<H> {
     keyed: Keyed<Key, Delivery>,
     limit: Limit,
     runtime: Handle,
-    finished: mpsc::Sender<Finished>,
 }
 
 impl<H: Handler> Work<H> {
-    pub(super) fn new(
-        member: &Member,
-        handler: H,
-        graveyard: Arc<dyn Graveyard>,
-    ) -> (Arc<Self>, mpsc::Receiver<Finished>) {
-        let (finished, receiver) = mpsc::channel();
-        let work = Self {
+    pub(super) fn new(member: &Member, handler: H, graveyard: Arc<dyn Graveyard>) -> Self {
+        Self {
             group: member.group.as_str().into(),
             handler,
             graveyard,
             keyed: Keyed::default(),
             limit: Limit::new(member.concurrency),
             runtime: Handle::current(),
-            finished,
-        };
-        (Arc::new(work), receiver)
+        }
     }
 
-    /// Takes a record in. Never blocks: the poll thread bounds what is in flight.
-    pub(super) fn begin(self: &Arc<Self>, record: Record, place: Place) {
+    /// Takes a record in; its end is reported `to` the poll thread. Never blocks: the poll thread bounds what is in flight.
+    pub(super) fn begin(self: &Arc<Self>, record: Record, place: Place, to: mpsc::Sender<Finished>) {
         let Place { assignment, ticket, feed, .. } = place;
         let apart = planted::is(Bug::RecordsOfAKeyAtOnce).then(|| Bytes::from(record.offset.to_string()));
         let key = Key { topic: record.topic.clone(), partition: record.partition, key: apart.or(record.key.clone()) };
         let finished = Finished { assignment, ticket, bytes: record.bytes(), end: End::Dropped };
-        let delivery = Delivery { record, feed, report: Report { finished, to: self.finished.clone() } };
+        let delivery = Delivery { record, feed, report: Report { finished, to } };
         if let Some(first) = self.keyed.put(&key, delivery) {
             self.runtime.spawn(self.clone().work_off(key, first));
         }

@@ -143,7 +143,7 @@ async fn a_member_whose_poll_loop_stands_for_too_long_loses_its_partitions_commi
     topic.fill(5).await;
     let (gates, noting) = (Gates::default(), Noting::default());
     let mut member = topic.member();
-    member.settings = Settings { max_poll_ms: 6_000, revoke_ms: 600_000, ..Settings::default() };
+    member.settings = Settings { max_poll_ms: 6_000, revoke_ms: 600_000, stall_ms: 600_000, ..Settings::default() };
     let stalled = Running::start(member, gates.clone());
     eventually("all in hand", LIMIT, async || (gates.waiting().len() == 10).then_some(())).await;
     let other = Running::start(topic.member(), noting.clone());
@@ -175,4 +175,34 @@ async fn a_member_whose_poll_loop_stands_for_too_long_loses_its_partitions_commi
     assert_eq!(handled.len() as i64, 2 * total - 1, "nothing was skipped");
     stalled.stop().await.unwrap();
     other.stop().await.unwrap();
+}
+
+/// As when the time of day is set back by minutes: the client's threads wait for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_whose_poll_thread_stands_still_is_left_behind_and_another_consumes_in_its_place() {
+    let topic = Topic::new(2).await;
+    topic.fill(5).await;
+    let (gates, noting) = (Gates::default(), Noting::default());
+    let mut member = topic.member();
+    member.settings = Settings { max_poll_ms: 6_000, revoke_ms: 600_000, stall_ms: 3_000, ..Settings::default() };
+    let stalled = Running::start(member, gates.clone());
+    eventually("all in hand", LIMIT, async || (gates.waiting().len() == 10).then_some(())).await;
+    // It is to give up partitions, and waits for what is in hand, which nobody finishes.
+    let other = Running::start(topic.member(), noting.clone());
+    eventually("the other to have its partitions", LIMIT, async || (!noting.distinct().is_empty()).then_some(())).await;
+    other.stop().await.unwrap();
+    for partition in 0..2 {
+        topic.put(partition, "late", b"{}").await;
+    }
+    eventually("the late ones handled by whoever came in its place", LIMIT, async || {
+        let late = |place: &Where| place.1 == 5 && gates.waiting().contains(place);
+        [(0, 5), (1, 5)].iter().all(late).then_some(())
+    })
+    .await;
+    eventually("all records committed", LIMIT, async || {
+        gates.open_all();
+        topic.is_committed_to(6).await.then_some(())
+    })
+    .await;
+    stalled.stop().await.unwrap();
 }
