@@ -10,13 +10,17 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio_util::sync::CancellationToken;
 
 use super::Settings;
-use super::commits::{self, Answer, Commits, Gone};
+use super::commits::{Answer, Commits, Gone};
 use super::work::{End, Finished};
 use crate::kafka::offsets::{Ticket, Tracker};
 use crate::service::planted::{self, Bug};
 
 /// Who leaves commits at least this often: it takes several tries when the group is in the middle of a rebalance.
 const AT_LAST: Duration = Duration::from_millis(20);
+
+/// How long a commit holds up those who wait for the partitions, or for us to leave. If the broker is away it may come later, or never:
+/// the next owner then gets records that are done, and finds that out.
+const AT_MOST: Duration = Duration::from_secs(3);
 
 /// One partition, from its assignment until it is given up.
 struct Partition {
@@ -64,6 +68,7 @@ pub(super) struct Assignment {
     done_since_commit: usize,
     committed_at: Instant,
     committing: bool,
+    commits: Option<Commits>,
     panicked: bool,
 }
 
@@ -87,8 +92,14 @@ impl Assignment {
             done_since_commit: 0,
             committed_at: Instant::now(),
             committing: false,
+            commits: None,
             panicked: false,
         }
+    }
+
+    /// From now on, until `None`, this can be committed through.
+    pub(super) fn commit_through(&mut self, commits: Option<Commits>) {
+        self.commits = commits;
     }
 
     /// Counts a delivered record in. None: its partition is not ours any more, or we are leaving; somebody gets it again.
@@ -195,9 +206,8 @@ impl Assignment {
     }
 
     /// Commits what is done, in the background, one commit under way at a time.
-    pub(super) fn commit_when_due(&mut self, commits: &Commits) -> Result<(), Gone> {
-        while let Some(answer) = commits.answer()? {
-            self.committing = false;
+    pub(super) fn commit_when_due(&mut self) -> Result<(), Gone> {
+        while let Some(answer) = self.commits.as_ref().ok_or(Gone)?.answer()? {
             self.note(answer);
         }
         let every = self.settings.commit_every();
@@ -208,12 +218,18 @@ impl Assignment {
         self.committed_at = Instant::now();
         self.done_since_commit = 0;
         self.report();
-        let offsets = self.to_commit(|_| true);
-        if offsets.count() > 0 {
+        self.begin_commit(|_| true);
+        Ok(())
+    }
+
+    fn begin_commit(&mut self, which: impl Fn(&Partition) -> bool) {
+        let offsets = self.to_commit(which);
+        if offsets.count() > 0
+            && let Some(commits) = &self.commits
+        {
             self.committing = true;
             commits.begin(offsets);
         }
-        Ok(())
     }
 
     fn to_commit(&self, which: impl Fn(&Partition) -> bool) -> TopicPartitionList {
@@ -227,17 +243,32 @@ impl Assignment {
         offsets
     }
 
-    /// Commits all that is done of these partitions and waits for the broker's word.
-    fn commit_now<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>, which: impl Fn(&Partition) -> bool) {
-        let offsets = self.to_commit(which);
-        if offsets.count() > 0 {
-            let answer = commits::commit(consumer, offsets);
+    /// Commits all that is done of these partitions and waits for the broker's word, though not for long.
+    fn commit_now(&mut self, which: impl Fn(&Partition) -> bool) {
+        let until = Instant::now() + AT_MOST;
+        self.await_commit(until);
+        if !self.committing {
+            self.begin_commit(which);
+            self.await_commit(until);
+        }
+        if self.committing {
+            tracing::warn!(
+                group = self.group,
+                "the broker was not heard in time; what is done and not committed is repeated"
+            );
+        }
+    }
+
+    /// Waits for the commit under way, if there is one.
+    fn await_commit(&mut self, until: Instant) {
+        let Some(commits) = self.commits.as_ref().filter(|_| self.committing) else { return };
+        if let Some(answer) = commits.answer_by(until) {
             self.note(answer);
         }
     }
 
-    pub(super) fn commit_all<C: ConsumerContext>(&mut self, consumer: &BaseConsumer<C>) {
-        self.commit_now(consumer, |_| true);
+    pub(super) fn commit_all(&mut self) {
+        self.commit_now(|_| true);
     }
 
     /// From now on nothing begins; what is being handled goes on.
@@ -251,6 +282,7 @@ impl Assignment {
     }
 
     fn note(&mut self, answer: Answer) {
+        self.committing = false;
         metrics::histogram!("payfleet_consumer_commit_seconds", "group" => self.group.clone()).record(answer.took);
         if let Err(error) = answer.result {
             // What is still ours is committed again at the next turn; what is not, somebody repeats.
@@ -302,7 +334,7 @@ impl Assignment {
                 let Ok(finished) = self.finished.recv_timeout(left) else { break };
                 self.settle(&finished);
             }
-            self.commit_now(consumer, is_gone);
+            self.commit_now(is_gone);
         }
         self.partitions.retain(|owned| !is_gone(owned));
     }

@@ -1,4 +1,5 @@
-//! Commits in the background: a thread that does nothing else, because a commit is a call that waits for the broker.
+//! Commits: a thread that does nothing else, because a commit is a call that waits for the broker, for as long as the connection to it
+//! is not given up. Whoever cannot wait for so long leaves it to end by itself.
 //!
 //! The client's own asynchronous commit would do without, but never says how it ended (rust-rdkafka #856).
 
@@ -60,10 +61,15 @@ impl Commits {
             Err(mpsc::TryRecvError::Disconnected) => Err(Gone),
         }
     }
+
+    /// Waits for it. None: it has not come by then.
+    pub(super) fn answer_by(&self, by: Instant) -> Option<Answer> {
+        self.answers.recv_timeout(by.saturating_duration_since(Instant::now())).ok()
+    }
 }
 
-/// Commits and waits for the broker's word, at most for a session's time-out.
-pub(super) fn commit<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: TopicPartitionList) -> Answer {
+/// Commits and waits for the broker's word.
+fn commit<C: ConsumerContext>(consumer: &BaseConsumer<C>, offsets: TopicPartitionList) -> Answer {
     let began = Instant::now();
     let result = consumer.commit(&offsets, CommitMode::Sync);
     Answer { offsets, result, took: began.elapsed() }

@@ -42,19 +42,20 @@ pub(super) struct Signals {
 pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Signals) -> Result<(), Error> {
     let (to, finished) = mpsc::channel();
     let consumer = join(member, finished, signals).map_err(Error::Setup)?;
-    let result = std::thread::scope(|scope| {
+    std::thread::scope(|scope| {
         let commits = Commits::start(scope, &consumer, &member.group).map_err(Error::Thread)?;
-        Poll { member, consumer: &consumer, commits, work, to }.until_told(signals)
-    });
-    let mut assignment = consumer.context().assignment();
-    assignment.stop_feeding();
-    if signals.abandoned.is_cancelled() {
-        assignment.forget();
-    } else {
-        assignment.commit_all(&consumer);
-    }
-    drop(assignment);
-    result
+        consumer.context().assignment().commit_through(Some(commits));
+        let result = Poll { member, consumer: &consumer, work, to }.until_told(signals);
+        let mut assignment = consumer.context().assignment();
+        assignment.stop_feeding();
+        if signals.abandoned.is_cancelled() {
+            assignment.forget();
+        } else {
+            assignment.commit_all();
+        }
+        assignment.commit_through(None);
+        result
+    })
 }
 
 fn join(
@@ -74,7 +75,6 @@ fn join(
 struct Poll<'a, H> {
     member: &'a Member,
     consumer: &'a BaseConsumer<Context>,
-    commits: Commits,
     work: Weak<Work<H>>,
     to: mpsc::Sender<Finished>,
 }
@@ -98,7 +98,7 @@ impl<H: Handler> Poll<'_, H> {
             assignment.collect();
             assignment.regulate(self.consumer);
             let died = |Gone| Error::Died { group: self.member.group.clone() };
-            assignment.commit_when_due(&self.commits).map_err(died)?;
+            assignment.commit_when_due().map_err(died)?;
             if assignment.has_panicked() {
                 return Err(Error::Panicked { group: self.member.group.clone() });
             }

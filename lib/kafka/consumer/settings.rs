@@ -15,8 +15,8 @@ pub struct Settings {
     pub session_timeout_ms: u64,
     /// A member whose poll loop stands still for this long (a frozen process) has left the group.
     pub max_poll_ms: u64,
-    /// A member whose poll thread stands still for this long, though the process runs, is left behind, and another joins in its place. Longer
-    /// than `revoke_ms` and `session_timeout_ms` together: for so long a rebalance may hold it up.
+    /// A member whose poll thread stands still for this long, though the process runs, is left behind, and another joins in its place. At
+    /// least 5 s longer than `revoke_ms`: so long a rebalance may hold it up.
     pub stall_ms: u64,
     /// Records in flight at most, over all partitions; beyond it partitions pause.
     pub records: usize,

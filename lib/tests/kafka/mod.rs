@@ -6,6 +6,7 @@ mod gates;
 mod offsets;
 mod order;
 mod rebalance;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -40,6 +41,7 @@ pub struct Topic {
     pub name: String,
     pub group: String,
     pub partitions: i32,
+    client: ClientConfig,
     producer: FutureProducer,
 }
 
@@ -53,13 +55,18 @@ impl Topic {
     }
 
     pub async fn make(name: String, partitions: i32) -> Self {
-        let admin: AdminClient<DefaultClientContext> = client().create().unwrap();
+        Self::make_at(client(), name, partitions).await
+    }
+
+    /// Likewise, on the brokers that this client reaches.
+    pub async fn make_at(client: ClientConfig, name: String, partitions: i32) -> Self {
+        let admin: AdminClient<DefaultClientContext> = client.create().unwrap();
         let topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
         for made in admin.create_topics([&topic], &AdminOptions::new()).await.unwrap() {
             made.unwrap();
         }
-        let producer = client().set("linger.ms", "0").create().unwrap();
-        Self { group: format!("group.{name}"), name, partitions, producer }
+        let producer = client.clone().set("linger.ms", "0").create().unwrap();
+        Self { group: format!("group.{name}"), name, partitions, client, producer }
     }
 
     /// Puts a record on a partition; gives its offset.
@@ -83,9 +90,10 @@ impl Topic {
 
     /// What the group has committed, by partition.
     pub async fn committed(&self) -> BTreeMap<i32, i64> {
-        let (name, group, partitions) = (self.name.clone(), self.group.clone(), self.partitions);
+        let (name, partitions) = (self.name.clone(), self.partitions);
+        let client = self.client.clone().set("group.id", &self.group).clone();
         let asking = tokio::task::spawn_blocking(move || {
-            let consumer: BaseConsumer = client().set("group.id", group).create().unwrap();
+            let consumer: BaseConsumer = client.create().unwrap();
             let mut list = TopicPartitionList::new();
             list.add_partition_range(&name, 0, partitions - 1);
             let begin = Instant::now();
@@ -121,7 +129,7 @@ impl Topic {
             topics: vec![self.name.clone()],
             concurrency: 256.into(),
             settings: Settings::default(),
-            client: client(),
+            client: self.client.clone(),
         }
     }
 }
