@@ -50,8 +50,8 @@ CHAOS = $(if $(SEED),PAYFLEET_CHAOS_SEED=$(SEED)) $(if $(MINUTES),PAYFLEET_CHAOS
 .PHONY: chaos
 chaos: ## break everything for a while, as in make chaos SEED=7 MINUTES=10 SCALE=1, and judge what is left of the books
 	@lib/dev/prepare.sh tests
-	$(OFFLINE) cargo build --locked --profile campaign $(TEST_FEATURES) --bins --tests
-	$(CHAOS) $(OFFLINE) cargo nextest run --locked --cargo-profile campaign $(TEST_FEATURES) --no-capture chaos::a_fleet
+	$(OFFLINE) cargo build --locked $(TEST_FEATURES) --bins --tests
+	$(CHAOS) $(OFFLINE) cargo nextest run --locked $(TEST_FEATURES) --no-capture chaos::a_fleet
 
 .PHONY: apart
 apart: ## one gateway frozen, one flapping: what those notice of it who pay by a third
