@@ -18,8 +18,8 @@ use crate::service::planted::{self, Bug};
 /// Who leaves commits at least this often: it takes several tries when the group is in the middle of a rebalance.
 const AT_LAST: Duration = Duration::from_millis(20);
 
-/// How long a commit holds up those who wait for the partitions, or for us to leave. If the broker is away it may come later, or never:
-/// the next owner then gets records that are done, and finds that out.
+/// How long the poll thread waits for a commit when partitions are given up, or it leaves. If the broker is away the answer may come later, or
+/// never: the next owner then gets records that are done, and finds that out.
 const AT_MOST: Duration = Duration::from_secs(3);
 
 /// One partition, from its assignment until it is given up.
@@ -69,7 +69,6 @@ pub(super) struct Assignment {
     committed_at: Instant,
     committing: bool,
     commits: Option<Commits>,
-    panicked: bool,
 }
 
 impl Assignment {
@@ -93,13 +92,17 @@ impl Assignment {
             committed_at: Instant::now(),
             committing: false,
             commits: None,
-            panicked: false,
         }
     }
 
-    /// From now on, until `None`, this can be committed through.
-    pub(super) fn commit_through(&mut self, commits: Option<Commits>) {
-        self.commits = commits;
+    /// Offsets are committed through this.
+    pub(super) fn commit_through(&mut self, commits: Commits) {
+        self.commits = Some(commits);
+    }
+
+    /// Nothing is committed any more. What it was committed through, unless a commit is under way that its thread waits for.
+    pub(super) fn commit_no_more(&mut self) -> Option<Commits> {
+        self.commits.take().filter(|_| !self.committing)
     }
 
     /// Counts a delivered record in. None: its partition is not ours any more, or we are leaving; somebody gets it again.
@@ -145,7 +148,6 @@ impl Assignment {
     fn settle(&mut self, finished: &Finished) {
         self.records -= 1;
         self.bytes -= finished.bytes;
-        self.panicked |= finished.end == End::Panicked;
         let Some(owned) = self.partitions.iter_mut().find(|owned| owned.assignment == finished.assignment) else {
             return;
         };
@@ -154,10 +156,6 @@ impl Assignment {
             owned.tracker.done(finished.ticket);
             self.done_since_commit += 1;
         }
-    }
-
-    pub(super) fn has_panicked(&self) -> bool {
-        self.panicked
     }
 
     /// Nothing is in flight, not even of partitions that were given up.

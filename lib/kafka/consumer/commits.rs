@@ -3,8 +3,8 @@
 //!
 //! The client's own asynchronous commit would do without, but never says how it ended (rust-rdkafka #856).
 
-use std::sync::mpsc;
-use std::thread::{Builder, Scope};
+use std::sync::{Arc, mpsc};
+use std::thread::{Builder, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rdkafka::TopicPartitionList;
@@ -26,25 +26,31 @@ pub(super) struct Gone;
 pub(super) struct Commits {
     orders: mpsc::Sender<TopicPartitionList>,
     answers: mpsc::Receiver<Answer>,
+    thread: JoinHandle<()>,
 }
 
 impl Commits {
-    pub(super) fn start<'scope, C: ConsumerContext + 'static>(
-        scope: &'scope Scope<'scope, '_>,
-        consumer: &'scope BaseConsumer<C>,
+    /// The consumer is closed when this thread has ended too.
+    pub(super) fn start<C: ConsumerContext + 'static>(
+        consumer: Arc<BaseConsumer<C>>,
         group: &str,
     ) -> std::io::Result<Self> {
         let (orders, ordered) = mpsc::channel();
         let (answer, answers) = mpsc::channel();
-        let thread = Builder::new().name(format!("commits {group}"));
-        thread.spawn_scoped(scope, move || {
+        let thread = Builder::new().name(format!("commits {group}")).spawn(move || {
             for offsets in ordered {
-                if answer.send(commit(consumer, offsets)).is_err() {
+                if answer.send(commit(&consumer, offsets)).is_err() {
                     return;
                 }
             }
         })?;
-        Ok(Self { orders, answers })
+        Ok(Self { orders, answers, thread })
+    }
+
+    /// Waits for the thread's end: not to be called while a commit is under way.
+    pub(super) fn end(self) {
+        drop(self.orders);
+        self.thread.join().ok();
     }
 
     /// To be called with one commit under way at most: the next begins when the one before is answered.
@@ -82,7 +88,7 @@ mod tests {
     #[test]
     fn a_thread_that_is_gone_is_told_from_one_that_is_still_at_work() {
         let ((orders, ordered), (answer, answers)) = (mpsc::channel(), mpsc::channel());
-        let commits = Commits { orders, answers };
+        let commits = Commits { orders, answers, thread: std::thread::spawn(|| ()) };
         commits.begin(TopicPartitionList::new());
         assert!(matches!(commits.answer(), Ok(None)));
         drop((ordered, answer));

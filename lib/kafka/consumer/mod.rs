@@ -154,15 +154,18 @@ pub async fn run<H: Handler>(
     // Seen as 0 before it happens.
     left_behind.increment(0);
     let work = Arc::new(work::Work::new(&member, handler, graveyard));
+    let panicked = work.panicked();
     loop {
-        let signals = poll::Signals { stop: stop.clone(), ..poll::Signals::default() };
-        // However this ends, the thread does not outlive it for long.
-        let _abandon = signals.abandoned.clone().drop_guard();
+        let signals = poll::Signals { stop: stop.child_token(), ..poll::Signals::default() };
+        // However this ends, the thread does not outlive it for long, and nothing that was delivered by it begins any more.
+        let _abandon = (signals.abandoned.clone().drop_guard(), signals.stop.clone().drop_guard());
         let (ended, end) = oneshot::channel();
         let (joining, signalled, work) = (member.clone(), signals.clone(), Arc::downgrade(&work));
         let life = move || drop(ended.send(poll::run(&joining, work, &signalled)));
         std::thread::Builder::new().name(format!("consumer {group}")).spawn(life).map_err(Error::Thread)?;
         tokio::select! {
+            biased;
+            () = panicked.cancelled() => return Err(Error::Panicked { group }),
             result = end => return result.unwrap_or(Err(Error::Died { group })),
             () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => {
                 tracing::warn!(group, "the consumer could not leave its group in time; it is left behind");

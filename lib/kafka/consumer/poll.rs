@@ -37,25 +37,40 @@ pub(super) struct Signals {
     pub(super) rounds: Arc<AtomicU64>,
 }
 
-/// The thread's whole life. When it returns the consumer is closed. `work` is not its own: if the thread stands still it must not keep
+/// The thread's whole life. When it returns the consumer is closed, unless the broker is away. `work` is not its own: if the thread stands still it must not keep
 /// alive what the handler holds.
 pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Signals) -> Result<(), Error> {
     let (to, finished) = mpsc::channel();
-    let consumer = join(member, finished, signals).map_err(Error::Setup)?;
-    std::thread::scope(|scope| {
-        let commits = Commits::start(scope, &consumer, &member.group).map_err(Error::Thread)?;
-        consumer.context().assignment().commit_through(Some(commits));
-        let result = Poll { member, consumer: &consumer, work, to }.until_told(signals);
-        let mut assignment = consumer.context().assignment();
+    let consumer = Arc::new(join(member, finished, signals).map_err(Error::Setup)?);
+    let commits = Commits::start(consumer.clone(), &member.group).map_err(Error::Thread)?;
+    consumer.context().assignment().commit_through(commits);
+    let membership = Membership(consumer);
+    let result = Poll { member, consumer: &membership.0, work, to }.until_told(signals);
+    let mut assignment = membership.0.context().assignment();
+    assignment.stop_feeding();
+    if signals.abandoned.is_cancelled() {
+        assignment.forget();
+    } else {
+        assignment.commit_all();
+    }
+    drop(assignment);
+    result
+}
+
+/// However the thread ends, nothing more is begun and nothing more committed; then the consumer is closed, here, or where the broker's word on
+/// a commit is waited for: with a broker that is away that takes as long as it takes, and nobody is to wait.
+struct Membership(Arc<BaseConsumer<Context>>);
+
+impl Drop for Membership {
+    fn drop(&mut self) {
+        let mut assignment = self.0.context().assignment();
         assignment.stop_feeding();
-        if signals.abandoned.is_cancelled() {
-            assignment.forget();
-        } else {
-            assignment.commit_all();
+        let commits = assignment.commit_no_more();
+        drop(assignment);
+        if let Some(commits) = commits {
+            commits.end();
         }
-        assignment.commit_through(None);
-        result
-    })
+    }
 }
 
 fn join(
@@ -99,9 +114,6 @@ impl<H: Handler> Poll<'_, H> {
             assignment.regulate(self.consumer);
             let died = |Gone| Error::Died { group: self.member.group.clone() };
             assignment.commit_when_due().map_err(died)?;
-            if assignment.has_panicked() {
-                return Err(Error::Panicked { group: self.member.group.clone() });
-            }
             if leave_by.as_mut().is_some_and(|by| may_leave(&assignment, by)) {
                 return Ok(());
             }

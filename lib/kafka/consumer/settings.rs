@@ -13,7 +13,8 @@ use crate::service::retry::policy;
 pub struct Settings {
     /// A member that is silent for this long has lost its partitions: how long the records of a killed one wait.
     pub session_timeout_ms: u64,
-    /// A member whose poll loop stands still for this long (a frozen process) has left the group.
+    /// A member whose poll loop stands still for this long (a frozen process) has left the group: nobody waits longer for it to give up what it
+    /// has.
     pub max_poll_ms: u64,
     /// A member whose poll thread stands still for this long, though the process runs, is left behind, and another joins in its place. At
     /// least 5 s longer than `revoke_ms`: so long a rebalance may hold it up.
@@ -46,7 +47,7 @@ impl Default for Settings {
     fn default() -> Self {
         Self {
             session_timeout_ms: 6_000,
-            max_poll_ms: 60_000,
+            max_poll_ms: 15_000,
             stall_ms: 15_000,
             records: 4_096,
             bytes: 32 << 20,

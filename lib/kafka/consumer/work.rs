@@ -25,7 +25,6 @@ pub(super) enum End {
     Done,
     /// Not handled, because the partition is being given up: somebody gets it again.
     Dropped,
-    Panicked,
 }
 
 /// Told to the poll thread for every delivery, however it ends.
@@ -42,12 +41,15 @@ pub(super) struct Finished {
 struct Report {
     finished: Finished,
     to: mpsc::Sender<Finished>,
+    panicked: CancellationToken,
 }
 
 impl Drop for Report {
     fn drop(&mut self) {
-        let end = if std::thread::panicking() { End::Panicked } else { self.finished.end };
-        let Finished { assignment, ticket, bytes, .. } = self.finished;
+        if std::thread::panicking() {
+            self.panicked.cancel();
+        }
+        let Finished { assignment, ticket, bytes, end } = self.finished;
         self.to.send(Finished { assignment, ticket, bytes, end }).ok();
     }
 }
@@ -76,6 +78,8 @@ pub(super) struct Work<H> {
     keyed: Keyed<Key, Delivery>,
     limit: Limit,
     runtime: Handle,
+    /// Cancelled when a handler panics. Its key has no worker any more: nothing of it would ever be handled again.
+    panicked: CancellationToken,
 }
 
 impl<H: Handler> Work<H> {
@@ -87,7 +91,13 @@ impl<H: Handler> Work<H> {
             keyed: Keyed::default(),
             limit: Limit::new(member.concurrency),
             runtime: Handle::current(),
+            panicked: CancellationToken::new(),
         }
+    }
+
+    /// Cancelled when a handler panics, whichever life of the member it works for.
+    pub(super) fn panicked(&self) -> CancellationToken {
+        self.panicked.clone()
     }
 
     /// Takes a record in; its end is reported `to` the poll thread. Never blocks: the poll thread bounds what is in flight.
@@ -96,7 +106,7 @@ impl<H: Handler> Work<H> {
         let apart = planted::is(Bug::RecordsOfAKeyAtOnce).then(|| Bytes::from(record.offset.to_string()));
         let key = Key { topic: record.topic.clone(), partition: record.partition, key: apart.or(record.key.clone()) };
         let finished = Finished { assignment, ticket, bytes: record.bytes(), end: End::Dropped };
-        let delivery = Delivery { record, feed, report: Report { finished, to } };
+        let delivery = Delivery { record, feed, report: Report { finished, to, panicked: self.panicked.clone() } };
         if let Some(first) = self.keyed.put(&key, delivery) {
             self.runtime.spawn(self.clone().work_off(key, first));
         }

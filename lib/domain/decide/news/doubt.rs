@@ -44,6 +44,10 @@ impl Learner<'_> {
                 let step = Step::new(self.transaction, Status::Unknown, change.cause, change.actor);
                 let mut back = self.returning(step.callback(change.callback), attempt).done();
                 (back.attempt_change, back.operation_change) = (change.attempt_change, change.operation_change);
+                // Its page's time is over by our clock alone: its gateway would still take the customer's money.
+                if let (Outcome::NeedsCustomer { .. }, Some(left)) = (self.news.outcome, &mut back.attempt_change) {
+                    left.state = AttemptState::Unknown;
+                }
                 Decision::step(back)
             }
             (decision, _) => decision,

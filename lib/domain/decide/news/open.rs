@@ -40,6 +40,8 @@ impl Learner<'_> {
             (Source::Answer { .. }, Status::Succeeded | Status::Failed | Status::Expired) => self.contradicted(),
             // The answer to a call that was given up on: what ended here may come to something after all.
             (Source::Call { .. }, Status::Failed | Status::Expired) => self.ask_first(),
+            // So may what was refused, and is on the books.
+            (Source::Callback { .. }, Status::Failed | Status::Expired) if self.becomes_doubtful() => self.ask_first(),
             _ => Decision::Nothing("not news"),
         }
     }

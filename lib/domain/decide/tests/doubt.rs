@@ -95,6 +95,41 @@ fn whatever_says_that_a_refused_attempt_is_on_the_books_puts_it_in_doubt() {
     }
 }
 
+/// Its last attempt was refused, so it has failed; and then its gateway says that it has the payment.
+#[test]
+fn a_failed_payment_whose_refused_attempt_is_said_to_be_on_the_books_is_asked_about() {
+    let approved = Outcome::Approved { reference: reference() };
+    for kind in [Kind::Deposit, Kind::Withdrawal] {
+        for said in [&Outcome::Accepted { reference: reference() }, &approved] {
+            let mut failed = payment(kind, Status::Failed);
+            failed.attempts[0].state = AttemptState::Rejected;
+            let change = step(&told(&failed, Source::Callback { id: Uuid::now_v7() }, said)).clone();
+            assert!(change.command.is_some() && change.due_in.is_some(), "{} of a {}", said.name(), kind.as_str());
+            let rung = change.applied_to(&failed, NOW);
+            assert_eq!((rung.status, rung.attempts[0].state), (Status::Failed, AttemptState::Unknown));
+            let paid = step(&answered_at(seconds(1), &rung, &succeeded())).to;
+            assert_eq!(paid, if kind == Kind::Deposit { Status::Succeeded } else { Status::Review });
+            let open = answered_at(seconds(1), &rung, said);
+            assert!(step(&open).due_in.is_some(), "on the books still, it is asked about again: {open:?}");
+        }
+    }
+}
+
+/// The page's time is over by our clock alone: the gateway takes the customer's money there all the same.
+#[test]
+fn a_payment_that_returns_from_a_page_whose_time_is_over_asks_about_that_too() {
+    let mut rung = after_a_bell(&gone_on(Kind::Deposit, Status::RequiresAction));
+    rung.next_action_expires_at = Some(seconds(1));
+    let back = step(&told_of_the_second(seconds(2), &rung, &page())).applied_to(&rung, seconds(2));
+    assert_eq!((back.status, back.attempt, back.attempts[1].state), (Status::Unknown, 1, AttemptState::Unknown));
+    let next = step(&answered_at(seconds(3), &back, &declined())).applied_to(&back, seconds(3));
+    assert_eq!((next.status, next.attempt), (Status::Unknown, 2), "it does not end while the page can be paid at");
+    let paid = step(&told_of_the_second(seconds(4), &next, &succeeded())).clone();
+    assert_eq!((paid.to, paid.gateway.as_str()), (Status::Succeeded, "bank"));
+    let over = told_of_the_second(seconds(4), &next, &Outcome::Expired { reference: None });
+    assert_eq!(step(&over).to, Status::Failed, "by the gateway's word");
+}
+
 #[test]
 fn a_payment_returns_to_the_attempt_in_doubt_instead_of_going_elsewhere_or_ending_without_success() {
     let create_answered = Source::Call { operation: Operation::Create, begun: 8, calls: 1 };
