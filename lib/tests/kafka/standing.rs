@@ -50,8 +50,10 @@ impl<S: Subscriber> Layer<S> for Log {
         event.record(&mut message);
         let stands = self.stands_at.is_some_and(|at| message.0 == at) && !self.stands.swap(true, Ordering::SeqCst);
         self.said.lock().unwrap().push(message.0);
-        while stands {
-            std::thread::park();
+        if stands {
+            loop {
+                std::thread::park();
+            }
         }
     }
 }
