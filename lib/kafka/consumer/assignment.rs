@@ -1,6 +1,7 @@
 //! The partitions that this member owns, what is in flight of each, and what of them is committed.
 //!
-//! All of it is touched by the poll thread alone: librdkafka runs the rebalance and commit callbacks inside its `poll`.
+//! All of it is touched by the poll thread: librdkafka runs the rebalance callbacks inside its `poll`. Only what is left of it when that thread
+//! has ended before the broker's word on a commit is given up on the thread that waits for it.
 
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};

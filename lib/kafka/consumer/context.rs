@@ -1,4 +1,4 @@
-//! What librdkafka calls back, inside `poll` and therefore on the poll thread.
+//! What librdkafka calls back, inside `poll` and therefore on the poll thread, or where the client is closed.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -134,6 +134,9 @@ pub struct Member {
 /// Longer than the last commit and the farewell take, unless the broker is away.
 const LEAVING: Duration = Duration::from_secs(4);
 
+/// How long the process goes on after a handler has panicked.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
 /// How often it is looked whether a poll thread has gone on.
 const LOOK_MS: u64 = 500;
 
@@ -159,14 +162,19 @@ pub async fn run<H: Handler>(
         let signals = poll::Signals { stop: stop.child_token(), ..poll::Signals::default() };
         // However this ends, the thread does not outlive it for long, and nothing that was delivered by it begins any more.
         let _abandon = (signals.abandoned.clone().drop_guard(), signals.stop.clone().drop_guard());
-        let (ended, end) = oneshot::channel();
+        let (ended, mut end) = oneshot::channel();
         let (joining, signalled, work) = (member.clone(), signals.clone(), Arc::downgrade(&work));
         let life = move || drop(ended.send(poll::run(&joining, work, &signalled)));
         std::thread::Builder::new().name(format!("consumer {group}")).spawn(life).map_err(Error::Thread)?;
         tokio::select! {
             biased;
-            () = panicked.cancelled() => return Err(Error::Panicked { group }),
-            result = end => return result.unwrap_or(Err(Error::Died { group })),
+            () = panicked.cancelled() => {
+                // What is done is committed, and the group left, if that takes no time.
+                signals.stop.cancel();
+                tokio::time::timeout(LAST_WORD, end).await.ok();
+                return Err(Error::Panicked { group });
+            }
+            result = &mut end => return result.unwrap_or(Err(Error::Died { group })),
             () = async { stop.cancelled().await; tokio::time::sleep(patience).await } => {
                 tracing::warn!(group, "the consumer could not leave its group in time; it is left behind");
                 return Ok(());

@@ -37,8 +37,8 @@ pub(super) struct Signals {
     pub(super) rounds: Arc<AtomicU64>,
 }
 
-/// The thread's whole life. When it returns the consumer is closed, unless the broker is away. `work` is not its own: if the thread stands still it must not keep
-/// alive what the handler holds.
+/// The thread's whole life. When it returns the consumer is closed, unless the broker is away. `work` is not its own: if the thread stands
+/// still it must not keep alive what the handler holds.
 pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Signals) -> Result<(), Error> {
     let (to, finished) = mpsc::channel();
     let consumer = Arc::new(join(member, finished, signals).map_err(Error::Setup)?);

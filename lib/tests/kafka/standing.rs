@@ -152,7 +152,7 @@ impl Handler for Panics {
 }
 
 async fn ends_for_the_panic(running: Running) {
-    let ended = tokio::time::timeout(Duration::from_secs(2), running.ended()).await.expect("it goes on");
+    let ended = tokio::time::timeout(Duration::from_secs(5), running.ended()).await.expect("it goes on");
     assert!(matches!(ended, Err(Error::Panicked { .. })), "{ended:?}");
 }
 

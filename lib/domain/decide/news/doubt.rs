@@ -14,10 +14,10 @@ impl Learner<'_> {
         self.transaction.doubted().any(|doubted| doubted.id == self.attempt.id)
     }
 
-    /// To ask about it puts it in doubt, unless its gateway has told how it ended.
+    /// To ask about it puts it in doubt, unless its gateway has told how it ended. A page's time may be over by our clock alone.
     pub(super) fn becomes_doubtful(&self) -> bool {
         let state = self.attempt.state;
-        let is_certain = matches!(state, AttemptState::Succeeded | AttemptState::Declined | AttemptState::Expired);
+        let is_certain = matches!(state, AttemptState::Succeeded | AttemptState::Declined);
         state.is_definitely_refused() || (self.was_given_up() && !is_certain)
     }
 
@@ -44,10 +44,6 @@ impl Learner<'_> {
                 let step = Step::new(self.transaction, Status::Unknown, change.cause, change.actor);
                 let mut back = self.returning(step.callback(change.callback), attempt).done();
                 (back.attempt_change, back.operation_change) = (change.attempt_change, change.operation_change);
-                // Its page's time is over by our clock alone: its gateway would still take the customer's money.
-                if let (Outcome::NeedsCustomer { .. }, Some(left)) = (self.news.outcome, &mut back.attempt_change) {
-                    left.state = AttemptState::Unknown;
-                }
                 Decision::step(back)
             }
             (decision, _) => decision,

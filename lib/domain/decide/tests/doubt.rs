@@ -6,6 +6,7 @@ use super::*;
 use crate::domain::change::Word;
 use crate::domain::decide::begin::{Begin, begin};
 use crate::domain::decide::due::{Due, fell_due};
+use crate::domain::decide::news::rung;
 use crate::domain::decide::resolve::{Booked, End, Ruling, Unresolvable, resolve};
 use crate::domain::event::{Act, Command};
 use crate::domain::reason::{RESOLVED, Reason};
@@ -115,19 +116,42 @@ fn a_failed_payment_whose_refused_attempt_is_said_to_be_on_the_books_is_asked_ab
     }
 }
 
-/// The page's time is over by our clock alone: the gateway takes the customer's money there all the same.
+/// The page's time was over by our clock alone: the gateway takes the customer's money there all the same.
 #[test]
-fn a_payment_that_returns_from_a_page_whose_time_is_over_asks_about_that_too() {
-    let mut rung = after_a_bell(&gone_on(Kind::Deposit, Status::RequiresAction));
-    rung.next_action_expires_at = Some(seconds(1));
-    let back = step(&told_of_the_second(seconds(2), &rung, &page())).applied_to(&rung, seconds(2));
-    assert_eq!((back.status, back.attempt, back.attempts[1].state), (Status::Unknown, 1, AttemptState::Unknown));
-    let next = step(&answered_at(seconds(3), &back, &declined())).applied_to(&back, seconds(3));
-    assert_eq!((next.status, next.attempt), (Status::Unknown, 2), "it does not end while the page can be paid at");
-    let paid = step(&told_of_the_second(seconds(4), &next, &succeeded())).clone();
+fn an_attempt_whose_page_was_left_for_another_in_doubt_is_in_doubt_once_its_gateway_rings() {
+    let mut waiting = after_a_bell(&gone_on(Kind::Deposit, Status::RequiresAction));
+    waiting.next_action_expires_at = Some(seconds(1));
+    let back = step(&told_of_the_second(seconds(2), &waiting, &page())).applied_to(&waiting, seconds(2));
+    assert_eq!((back.status, back.attempt, back.attempts[1].state), (Status::Unknown, 1, AttemptState::Expired));
+    let left = back.attempts[1].id;
+    let bell = within(seconds(3), |context| rung(&back, left, Uuid::now_v7(), context));
+    let doubted = step(&bell).applied_to(&back, seconds(3));
+    assert_eq!(doubted.doubted().map(|attempt| attempt.number).collect::<Vec<_>>(), [2]);
+    let next = step(&answered_at(seconds(4), &doubted, &declined())).applied_to(&doubted, seconds(4));
+    assert_eq!((next.status, next.attempt), (Status::Unknown, 2), "it does not end before that gateway has told");
+    let paid = step(&told_of_the_second(seconds(5), &next, &succeeded())).clone();
     assert_eq!((paid.to, paid.gateway.as_str()), (Status::Succeeded, "bank"));
-    let over = told_of_the_second(seconds(4), &next, &Outcome::Expired { reference: None });
-    assert_eq!(step(&over).to, Status::Failed, "by the gateway's word");
+}
+
+/// Two pages that their gateways keep open for ever, both over by our clock.
+#[test]
+fn a_payment_does_not_go_to_and_fro_between_two_pages_whose_time_is_over() {
+    let open =
+        Outcome::NeedsCustomer { reference: reference(), redirect_url: "https://pay".into(), expires_at: Some(NOW) };
+    let mut payment = after_a_bell(&gone_on(Kind::Deposit, Status::RequiresAction));
+    payment.next_action_expires_at = Some(NOW);
+    let mut now = NOW;
+    for _ in 0..20 {
+        now += Duration::from_secs(100);
+        let attempt = payment.current_attempt().unwrap().id;
+        let source = Source::Answer { asked_at: now, delivered: true };
+        let told = within(now, |context| learn(&payment, News { attempt, source, outcome: &open }, context));
+        payment = step(&told).applied_to(&payment, now);
+        if payment.status.is_final() {
+            return assert_eq!(payment.status, Status::Expired);
+        }
+    }
+    panic!("still {:?} by attempt {}", payment.status, payment.attempt);
 }
 
 #[test]
