@@ -146,6 +146,13 @@ impl Assignment {
         }
     }
 
+    /// Counts out what has ended, waiting for it, though not for long.
+    pub(super) fn await_end(&mut self, most: Duration) {
+        if let Ok(finished) = self.finished.recv_timeout(most) {
+            self.settle(&finished);
+        }
+    }
+
     fn settle(&mut self, finished: &Finished) {
         self.records -= 1;
         self.bytes -= finished.bytes;
@@ -157,6 +164,10 @@ impl Assignment {
             owned.tracker.done(finished.ticket);
             self.done_since_commit += 1;
         }
+    }
+
+    pub(super) fn owns_nothing(&self) -> bool {
+        self.partitions.is_empty()
     }
 
     /// Nothing is in flight, not even of partitions that were given up.
@@ -338,7 +349,7 @@ impl Assignment {
         self.partitions.retain(|owned| !is_gone(owned));
     }
 
-    fn report(&self) {
+    pub(super) fn report(&self) {
         let gauge = |name: &'static str, value: usize| {
             metrics::gauge!(name, "group" => self.group.clone()).set(value as f64);
         };

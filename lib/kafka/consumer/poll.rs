@@ -14,7 +14,7 @@ use super::assignment::Assignment;
 use super::commits::{Commits, Gone};
 use super::context::Context;
 use super::work::{Finished, Work};
-use super::{Error, Handler, Member, Record};
+use super::{Error, Handler, Member, Record, Settings};
 
 /// How long a poll waits for a record: while work is in flight its end must be noticed soon, else only `stop` must.
 const IN_HAND: Duration = Duration::from_millis(5);
@@ -22,6 +22,9 @@ const IDLE: Duration = Duration::from_millis(50);
 
 /// How long a member that has finished its work and is to leave tries to have it committed.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
+
+/// How often whoever waits for the last work looks whether it is still to.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// Records taken between two rounds of housekeeping, while the broker has more.
 const ROUND: usize = 64;
@@ -37,8 +40,8 @@ pub(super) struct Signals {
     pub(super) rounds: Arc<AtomicU64>,
 }
 
-/// The thread's whole life. When it returns the consumer is closed, unless the broker is away. `work` is not its own: if the thread stands
-/// still it must not keep alive what the handler holds.
+/// The thread's whole life. When it returns the consumer is closed, unless the broker is away, and nothing is in hand, unless it took too long.
+/// `work` is not its own: if the thread stands still it must not keep alive what the handler holds.
 pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Signals) -> Result<(), Error> {
     let (to, finished) = mpsc::channel();
     let consumer = Arc::new(join(member, finished, signals).map_err(Error::Setup)?);
@@ -46,7 +49,8 @@ pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Si
     consumer.context().assignment().commit_through(commits);
     let membership = Membership(consumer);
     let result = Poll { member, consumer: &membership.0, work, to }.until_told(signals);
-    let mut assignment = membership.0.context().assignment();
+    let context = membership.0.context().clone();
+    let mut assignment = context.assignment();
     assignment.stop_feeding();
     if signals.abandoned.is_cancelled() {
         assignment.forget();
@@ -54,7 +58,18 @@ pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Si
         assignment.commit_all();
     }
     drop(assignment);
-    result
+    drop(membership);
+    let drained_by = result?;
+    // What is still in hand here, the next owner gets too: it finds out what was done.
+    loop {
+        let mut assignment = context.assignment();
+        assignment.report();
+        if assignment.is_idle() || Instant::now() >= drained_by || signals.abandoned.is_cancelled() {
+            return Ok(());
+        }
+        signals.rounds.fetch_add(1, Ordering::Relaxed);
+        assignment.await_end(LOOK);
+    }
 }
 
 /// However the thread ends, nothing more is begun and nothing more committed; then the consumer is closed, here, or where the broker's word on
@@ -65,8 +80,13 @@ impl Drop for Membership {
     fn drop(&mut self) {
         let mut assignment = self.0.context().assignment();
         assignment.stop_feeding();
-        let commits = assignment.commit_no_more();
+        let (commits, owns_nothing) = (assignment.commit_no_more(), assignment.owns_nothing());
         drop(assignment);
+        // Closing leaves the group if there are partitions to give up; unsubscribing leaves it if there are none. After the wrong one of the two
+        // the group waits for this member until its session is over.
+        if owns_nothing {
+            self.0.unsubscribe();
+        }
         if let Some(commits) = commits {
             commits.end();
         }
@@ -95,36 +115,29 @@ struct Poll<'a, H> {
 }
 
 impl<H: Handler> Poll<'_, H> {
-    fn until_told(&self, signals: &Signals) -> Result<(), Error> {
+    /// Until it is time to leave the group. By when what is in hand then is to be done.
+    fn until_told(&self, signals: &Signals) -> Result<Instant, Error> {
         let settings = &self.member.settings;
-        let mut leave_by: Option<Instant> = None;
-        let mut handed_over = false;
+        let mut leaving: Option<Leaving> = None;
         let mut wait = IDLE;
         loop {
             self.fetch(wait)?;
             signals.rounds.fetch_add(1, Ordering::Relaxed);
             if signals.abandoned.is_cancelled() {
-                return Ok(());
+                return Ok(Instant::now());
             }
             let mut assignment = self.consumer.context().assignment();
-            if leave_by.is_none() && signals.stop.is_cancelled() {
-                leave_by = Some(Instant::now() + Duration::from_millis(settings.drain_ms));
+            if leaving.is_none() && signals.stop.is_cancelled() {
+                leaving = Some(Leaving::begin(settings));
             }
             assignment.collect();
             assignment.regulate(self.consumer);
             let died = |Gone| Error::Died { group: self.member.group.clone() };
             assignment.commit_when_due().map_err(died)?;
-            if leave_by.as_mut().is_some_and(|by| may_leave(&assignment, by)) {
-                return Ok(());
+            if let Some(leaving) = leaving.as_ref().filter(|leaving| leaving.is_over(&assignment)) {
+                return Ok(leaving.drained_by);
             }
             wait = if assignment.is_at_rest() { IDLE } else { IN_HAND };
-            let keeping = Duration::from_millis(settings.drain_ms.saturating_sub(settings.hand_over_ms));
-            if !handed_over && leave_by.is_some_and(|by| Instant::now() + keeping >= by) {
-                // What is still in hand here, the next owner gets too: it finds out what was done.
-                drop(assignment);
-                self.consumer.unsubscribe();
-                handed_over = true;
-            }
         }
     }
 
@@ -172,10 +185,29 @@ impl<H: Handler> Poll<'_, H> {
     }
 }
 
-/// Whoever has nothing in hand waits only for the last commit.
-fn may_leave(assignment: &Assignment, by: &mut Instant) -> bool {
-    if assignment.is_idle() {
-        *by = (*by).min(Instant::now() + LAST_COMMIT);
+/// A member that was told to leave: until when it waits for what.
+struct Leaving {
+    /// What is in hand: from then on others get it, too.
+    handed_over_by: Instant,
+    /// The last commit, when nothing is in hand any more.
+    committed_by: Instant,
+    /// What was still in hand when its partitions were handed over.
+    drained_by: Instant,
+}
+
+impl Leaving {
+    fn begin(settings: &Settings) -> Self {
+        let (now, drain) = (Instant::now(), Duration::from_millis(settings.drain_ms));
+        let hand_over = Duration::from_millis(settings.hand_over_ms);
+        Self {
+            handed_over_by: now + drain.min(hand_over),
+            committed_by: now + drain.min(LAST_COMMIT),
+            drained_by: now + drain,
+        }
     }
-    assignment.is_at_rest() || Instant::now() >= *by
+
+    fn is_over(&self, assignment: &Assignment) -> bool {
+        let by = if assignment.is_idle() { self.committed_by } else { self.handed_over_by };
+        assignment.is_at_rest() || Instant::now() >= by
+    }
 }

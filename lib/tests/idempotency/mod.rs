@@ -167,7 +167,8 @@ async fn answers_are_the_same_whatever_becomes_of_redis() {
     walk(&api, &customer, "back").await;
     assert_replay(&first, &customer.deposit(api.address, "before").await);
     let (_silent, url) = silent_redis().await;
-    let api = api::open_with(&database, with_redis(&url)).await;
+    let redis_ms = payfleet::redis::Settings::default().call_ms;
+    let api = api::open_with(&database, Choice { redis_ms, ..with_redis(&url) }).await;
     walk(&api, &customer, "silent").await;
 }
 

@@ -38,6 +38,8 @@ pub fn sealing_keys() -> sealing::Settings {
 /// What a test may choose of an ingress.
 pub struct Choice {
     pub redis: String,
+    /// Longer than in production, so that a machine that stands still for a moment is not taken for a Redis that is away.
+    pub redis_ms: u64,
     /// By which way the ingress reaches the database; None: directly.
     pub postgres: Option<payfleet::postgres::Settings>,
     pub settings: ingress::Settings,
@@ -51,6 +53,7 @@ impl Default for Choice {
         let settings = ingress::Settings { api_key_pepper: pepper(), ..Default::default() };
         Self {
             redis: harness::redis_url(),
+            redis_ms: 10_000,
             postgres: None,
             settings,
             surroundings: Surroundings::Development,
@@ -84,7 +87,9 @@ pub async fn open_with(database: &Database, choice: Choice) -> Api {
     let postgres = choice.postgres.unwrap_or_else(|| database.settings());
     let gateways = choice.gateways;
     route(&database.owner, &gateways).await;
-    let redis = Redis::new(&redis::Settings { url: Secret::new(choice.redis), ..Default::default() }).unwrap();
+    let redis =
+        redis::Settings { url: Secret::new(choice.redis), call_ms: choice.redis_ms, ..redis::Settings::default() };
+    let redis = Redis::new(&redis).unwrap();
     let routing = Routing::start(database.app.clone(), &gateways, &tasks, stop.clone());
     routing.loaded().await;
     let (sealer, doorbell) = (Sealer::new(&sealing_keys()).unwrap(), Doorbell::start(&postgres, &tasks, stop.clone()));

@@ -123,6 +123,17 @@ impl Topic {
         (0..self.partitions).all(|partition| committed.get(&partition) == Some(&count))
     }
 
+    /// How many members the brokers count to the group, and what they say of its state.
+    pub async fn members(&self) -> (usize, String) {
+        let (client, group) = (self.client.clone(), self.group.clone());
+        let asking = tokio::task::spawn_blocking(move || {
+            let consumer: BaseConsumer = client.create().unwrap();
+            let groups = consumer.fetch_group_list(Some(&group), Duration::from_secs(10)).unwrap();
+            groups.groups().first().map(|group| (group.members().len(), group.state().to_owned())).unwrap_or_default()
+        });
+        asking.await.unwrap()
+    }
+
     pub fn member(&self) -> Member {
         Member {
             group: self.group.clone(),

@@ -135,6 +135,44 @@ async fn a_member_that_leaves_hands_its_partitions_over_at_once_and_still_finish
     staying.stop().await.unwrap();
 }
 
+/// Others wait for one that has ended without a farewell until its session is over.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_knows_at_once_of_a_member_that_has_left_whose_last_commit_was_under_way_when_it_was_told() {
+    let topic = Topic::new(48).await;
+    topic.fill(1).await;
+    for round in 1..=5 {
+        let gates = Gates::default();
+        let leaving = Running::start(topic.member(), gates.clone());
+        eventually("a record of each in hand", LIMIT, async || (gates.waiting().len() == 48).then_some(())).await;
+        leaving.stop.cancel();
+        gates.open_all();
+        leaving.ended().await.unwrap();
+        assert_eq!(topic.members().await.0, 0, "of round {round}");
+        assert!(topic.is_committed_to(round).await, "round {round}");
+        topic.fill(1).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_knows_at_once_of_a_member_that_has_left_with_work_in_hand_or_without_partitions() {
+    let topic = Topic::new(1).await;
+    topic.fill(1).await;
+    let (gates, noting) = (Gates::default(), Noting::default());
+    let working = Running::start(topic.member(), gates.clone());
+    eventually("a record in hand", LIMIT, async || (!gates.waiting().is_empty()).then_some(())).await;
+    let waiting = Running::start(topic.member(), noting.clone());
+    let both = (2, "Stable".to_owned());
+    eventually("both to be members", LIMIT, async || (topic.members().await == both).then_some(())).await;
+    waiting.stop().await.unwrap();
+    assert_eq!(topic.members().await.0, 1, "the one without partitions is still counted");
+    working.stop.cancel();
+    let at_once = Duration::from_secs(4);
+    eventually("the other to have left", at_once, async || (topic.members().await.0 == 0).then_some(())).await;
+    assert_eq!(gates.waiting(), [(0, 0)], "what was begun is not given up");
+    gates.open_all();
+    working.ended().await.unwrap();
+}
+
 /// On a rebalance the poll thread stands for as long as records are in hand, here for longer than a poll loop may: the session lives on
 /// meanwhile, its heart beats elsewhere.
 #[tokio::test(flavor = "multi_thread")]

@@ -12,8 +12,14 @@ use uuid::Uuid;
 use crate::harness;
 use server::Server;
 
+/// With the time limit it has in production, for what is said about a Redis that is late or gone.
 fn redis(url: &str) -> Redis {
     Redis::new(&Settings { url: Secret::new(url), ..Settings::default() }).unwrap()
+}
+
+/// Waits for a machine that stands still for a moment, for what is said about Redis' answers.
+fn patient(url: &str) -> Redis {
+    Redis::new(&Settings { url: Secret::new(url), call_ms: 10_000, ..Settings::default() }).unwrap()
 }
 
 fn unique(what: &str) -> String {
@@ -28,7 +34,7 @@ fn claim(name: &ClaimName) -> Claim {
 async fn a_limit_lets_a_burst_through_and_no_more_however_many_ask_at_once() {
     let quota = Quota { per_second: 1, burst: 20 };
     let who = unique("who");
-    let (one, other) = (redis(&harness::redis_url()), redis(&harness::redis_url()));
+    let (one, other) = (patient(&harness::redis_url()), patient(&harness::redis_url()));
     let asking = (0..100).map(|n| {
         let (redis, who) = (if n % 2 == 0 { one.clone() } else { other.clone() }, who.clone());
         tokio::spawn(async move { redis.rate_limit(&who, quota).await.unwrap() })
@@ -45,7 +51,7 @@ async fn a_limit_lets_a_burst_through_and_no_more_however_many_ask_at_once() {
 #[tokio::test]
 async fn a_bucket_from_the_future_locks_nobody_out_for_long() {
     let server = Server::start().await;
-    let redis = redis(&server.url());
+    let redis = patient(&server.url());
     let quota = Quota { per_second: 100, burst: 10 };
     let _: () = redis::cmd("SET")
         .arg("limit:who")
@@ -63,7 +69,7 @@ async fn a_bucket_from_the_future_locks_nobody_out_for_long() {
 
 #[tokio::test]
 async fn a_claim_is_one_requests_until_its_answer_takes_its_place() {
-    let redis = redis(&harness::redis_url());
+    let redis = patient(&harness::redis_url());
     let name = ClaimName::new(Uuid::new_v4(), "POST /v1/deposits", "k");
     let (first, second) = (claim(&name), claim(&name));
     assert_eq!(redis.claim(&first).await.unwrap(), Claimed::Ours);
@@ -80,7 +86,7 @@ async fn a_claim_is_one_requests_until_its_answer_takes_its_place() {
 
 #[tokio::test]
 async fn nothing_is_counted_or_claimed_for_an_unknown_credential_or_beyond_the_limit() {
-    let redis = redis(&harness::redis_url());
+    let redis = patient(&harness::redis_url());
     let credential = unique("hash");
     let claim = claim(&ClaimName::new(Uuid::new_v4(), "POST /v1/deposits", "k"));
     let quota = Quota { per_second: 1, burst: 1 };
@@ -103,7 +109,7 @@ async fn nothing_is_counted_or_claimed_for_an_unknown_credential_or_beyond_the_l
 #[tokio::test]
 async fn scripts_come_back_after_a_flush() {
     let server = Server::start().await;
-    let redis = redis(&server.url());
+    let redis = patient(&server.url());
     let quota = Quota { per_second: 1, burst: 5 };
     redis.rate_limit("who", quota).await.unwrap();
     let mut connection = server.connection().await;
