@@ -146,13 +146,6 @@ impl Assignment {
         }
     }
 
-    /// Counts out what has ended, waiting for it, though not for long.
-    pub(super) fn await_end(&mut self, most: Duration) {
-        if let Ok(finished) = self.finished.recv_timeout(most) {
-            self.settle(&finished);
-        }
-    }
-
     fn settle(&mut self, finished: &Finished) {
         self.records -= 1;
         self.bytes -= finished.bytes;
@@ -255,6 +248,9 @@ impl Assignment {
 
     /// Commits all that is done of these partitions and waits for the broker's word, though not for long.
     fn commit_now(&mut self, which: impl Fn(&Partition) -> bool) {
+        if self.commits.is_none() {
+            return;
+        }
         let until = Instant::now() + AT_MOST;
         self.await_commit(until);
         if !self.committing {
@@ -284,11 +280,6 @@ impl Assignment {
     /// From now on nothing begins; what is being handled goes on.
     pub(super) fn stop_feeding(&self) {
         self.stop.cancel();
-    }
-
-    /// Leaves without a word: whatever was not committed by now is not.
-    pub(super) fn forget(&mut self) {
-        self.partitions.clear();
     }
 
     fn note(&mut self, answer: Answer) {

@@ -134,7 +134,7 @@ pub struct Member {
 /// Longer than the last commit and the farewell take, unless the broker is away.
 const LEAVING: Duration = Duration::from_secs(4);
 
-/// How long the process goes on after a handler has panicked.
+/// How long the process goes on after a handler has panicked, and what else was in hand was handed over.
 const LAST_WORD: Duration = Duration::from_secs(1);
 
 /// How often it is looked whether a poll thread has gone on.
@@ -171,7 +171,8 @@ pub async fn run<H: Handler>(
             () = panicked.cancelled() => {
                 // What is done is committed, and the group left, if that takes no time.
                 signals.stop.cancel();
-                tokio::time::timeout(LAST_WORD, end).await.ok();
+                let handed_over = Duration::from_millis(member.settings.hand_over_ms);
+                tokio::time::timeout(handed_over + LAST_WORD, end).await.ok();
                 return Err(Error::Panicked { group });
             }
             result = &mut end => return result.unwrap_or(Err(Error::Died { group })),

@@ -23,6 +23,9 @@ const IDLE: Duration = Duration::from_millis(50);
 /// How long a member that has finished its work and is to leave tries to have it committed.
 const LAST_COMMIT: Duration = Duration::from_secs(3);
 
+/// How long a member without partitions waits for a rebalance to end, so that it can leave.
+const UNSUBSCRIBED_WITHIN: Duration = Duration::from_secs(2);
+
 /// How often whoever waits for the last work looks whether it is still to.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -52,9 +55,7 @@ pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Si
     let context = membership.0.context().clone();
     let mut assignment = context.assignment();
     assignment.stop_feeding();
-    if signals.abandoned.is_cancelled() {
-        assignment.forget();
-    } else {
+    if !signals.abandoned.is_cancelled() {
         assignment.commit_all();
     }
     drop(assignment);
@@ -63,12 +64,29 @@ pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Si
     // What is still in hand here, the next owner gets too: it finds out what was done.
     loop {
         let mut assignment = context.assignment();
+        assignment.collect();
         assignment.report();
         if assignment.is_idle() || Instant::now() >= drained_by || signals.abandoned.is_cancelled() {
             return Ok(());
         }
+        // Not held while waiting: where the consumer is being closed it is needed.
+        drop(assignment);
         signals.rounds.fetch_add(1, Ordering::Relaxed);
-        assignment.await_end(LOOK);
+        std::thread::sleep(LOOK);
+    }
+}
+
+impl Membership {
+    /// Closing leaves the group if there are partitions to give up, unsubscribing if there are none; after the wrong one of the two the group waits
+    /// for this member until its session is over. In the middle of a rebalance the library puts unsubscribing off until that is over.
+    fn leave_without_partitions(&self) {
+        self.0.unsubscribe();
+        let until = Instant::now() + UNSUBSCRIBED_WITHIN;
+        let is_done = || !self.0.subscription().is_ok_and(|topics| topics.count() > 0);
+        while !is_done() && Instant::now() < until && self.0.context().assignment().owns_nothing() {
+            // Nothing is taken any more.
+            self.0.poll(IN_HAND);
+        }
     }
 }
 
@@ -82,10 +100,8 @@ impl Drop for Membership {
         assignment.stop_feeding();
         let (commits, owns_nothing) = (assignment.commit_no_more(), assignment.owns_nothing());
         drop(assignment);
-        // Closing leaves the group if there are partitions to give up; unsubscribing leaves it if there are none. After the wrong one of the two
-        // the group waits for this member until its session is over.
         if owns_nothing {
-            self.0.unsubscribe();
+            self.leave_without_partitions();
         }
         if let Some(commits) = commits {
             commits.end();

@@ -117,7 +117,9 @@ async fn a_member_that_leaves_hands_its_partitions_over_at_once_and_still_finish
     let topic = Topic::new(1).await;
     topic.fill(3).await;
     let (gates, noting) = (Gates::default(), Noting::default());
-    let leaving = Running::start(topic.member(), gates.clone());
+    let mut member = topic.member();
+    member.settings = Settings { hand_over_ms: 3_000, ..Settings::default() };
+    let leaving = Running::start(member, gates.clone());
     eventually("all in hand", LIMIT, async || (gates.waiting().len() == 3).then_some(())).await;
     gates.open((0, 0), Ok(()));
     // The partition has one owner: a second member gets nothing until the first has left.
@@ -136,18 +138,24 @@ async fn a_member_that_leaves_hands_its_partitions_over_at_once_and_still_finish
 }
 
 /// Others wait for one that has ended without a farewell until its session is over.
+fn at_once() -> Duration {
+    Duration::from_millis(Settings::default().session_timeout_ms * 2 / 3)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_group_knows_at_once_of_a_member_that_has_left_whose_last_commit_was_under_way_when_it_was_told() {
     let topic = Topic::new(48).await;
     topic.fill(1).await;
+    let mut member = topic.member();
+    member.settings = Settings { hand_over_ms: 10_000, ..Settings::default() };
     for round in 1..=5 {
         let gates = Gates::default();
-        let leaving = Running::start(topic.member(), gates.clone());
+        let leaving = Running::start(member.clone(), gates.clone());
         eventually("a record of each in hand", LIMIT, async || (gates.waiting().len() == 48).then_some(())).await;
         leaving.stop.cancel();
         gates.open_all();
         leaving.ended().await.unwrap();
-        assert_eq!(topic.members().await.0, 0, "of round {round}");
+        eventually("it to be counted no more", at_once(), async || (topic.members().await.0 == 0).then_some(())).await;
         assert!(topic.is_committed_to(round).await, "round {round}");
         topic.fill(1).await;
     }
@@ -166,8 +174,7 @@ async fn the_group_knows_at_once_of_a_member_that_has_left_with_work_in_hand_or_
     waiting.stop().await.unwrap();
     assert_eq!(topic.members().await.0, 1, "the one without partitions is still counted");
     working.stop.cancel();
-    let at_once = Duration::from_secs(4);
-    eventually("the other to have left", at_once, async || (topic.members().await.0 == 0).then_some(())).await;
+    eventually("the other to have left", at_once(), async || (topic.members().await.0 == 0).then_some(())).await;
     assert_eq!(gates.waiting(), [(0, 0)], "what was begun is not given up");
     gates.open_all();
     working.ended().await.unwrap();

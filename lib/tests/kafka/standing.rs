@@ -141,6 +141,30 @@ async fn a_member_leaves_within_seconds_of_a_broker_that_answers_no_commit() {
     kafka.stop().await;
 }
 
+/// The broker's word on the last commit comes late: then its partitions are given up although it still has work in hand.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_member_that_leaves_a_silent_broker_with_work_in_hand_is_gone_as_soon_as_the_broker_is_back() {
+    let (_directory, kafka, topic) = broker("late-word").await;
+    let (log, gates) = (listen(None), Gates::default());
+    let mut member = topic.member();
+    // Not for its silence, and not because its work is done.
+    member.settings =
+        Settings { commit_ms: 600_000, session_timeout_ms: 60_000, drain_ms: 60_000, ..Settings::default() };
+    let running = Running::start(member, gates.clone());
+    eventually("all in hand", LIMIT, async || (gates.waiting().len() == 10).then_some(())).await;
+    kafka.freeze();
+    gates.open((0, 0), Ok(()));
+    running.stop.cancel();
+    eventually("it to wait no longer", LIMIT, async || log.says("the broker was not heard in time").then_some(()))
+        .await;
+    kafka.thaw();
+    eventually("it to have left", LIMIT / 2, async || (topic.members().await.0 == 0).then_some(())).await;
+    assert_eq!(gates.waiting().len(), 9, "what was begun is not given up");
+    gates.open_all();
+    running.ended().await.unwrap();
+    kafka.stop().await;
+}
+
 /// Panics once the test says so.
 struct Panics(Gates);
 

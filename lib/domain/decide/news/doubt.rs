@@ -54,6 +54,9 @@ impl Learner<'_> {
     pub(super) fn given_up_on_the_books(&self, state: AttemptState) -> Decision {
         match self.transaction.status {
             Status::Review | Status::Cancelled | Status::Reversed => self.note(state),
+            _ if self.attempt.state == AttemptState::Expired && self.was_asked() && self.is_outdated() => {
+                Decision::Nothing("it was asked before the attempt was left")
+            }
             _ if !self.becomes_doubtful() || (self.was_asked() && self.transaction.is_resolved()) => self.note(state),
             _ if !(self.was_asked() && self.is_doubted()) => self.ask_first(),
             status if !status.is_final() => self.note(AttemptState::Unknown),
