@@ -23,7 +23,7 @@ use crate::worker::latest_command;
 
 /// So many failures open the breaker.
 const FAILURES: usize = 3;
-const CALL_MS: u64 = 2_000;
+const CALL_MS: u64 = 4_000;
 
 /// Stripe's adapter before the simulator, with a door between them.
 struct Stand {
@@ -175,7 +175,7 @@ async fn while_its_only_gateway_fails_a_payment_waits_and_is_paid_once_it_is_bac
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_many_payments_one_tries_whether_its_gateway_is_back_and_the_others_go_on() {
-    let stand = Stand::new(Manner::Silent, 500).await;
+    let stand = Stand::new(Manner::Silent, 3_000).await;
     stand.opened().await;
     eventually("the rest to be over", SOON, async || stand.stripe.admits().then_some(())).await;
     let many = stand.accepted(5).await;

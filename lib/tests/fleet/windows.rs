@@ -38,7 +38,10 @@ impl Windows {
     /// Waits until the process stands in the window.
     pub async fn until_inside(&self, window: Window, process: &Process, limit: Duration) -> Stay {
         let what = format!("{} ({}) to stand in {}", process.name, process.pid, window.name());
-        let inside = || async { self.stay_of(window, process) };
+        let inside = || async {
+            let left = self.stays(window, "out");
+            self.stays(window, "in").into_iter().rfind(|stay| stay.pid == process.pid && !left.contains(stay))
+        };
         eventually(&what, limit, inside).await
     }
 

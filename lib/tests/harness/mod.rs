@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::{ConnectOptions, Connection, PgConnection};
+use tokio::time::MissedTickBehavior;
 use uuid::Uuid;
 
 fn server(variable: &str) -> String {
@@ -135,6 +136,7 @@ impl Drop for Database {
 pub async fn eventually<T>(what: &str, limit: Duration, mut check: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = Instant::now();
     let mut pause = tokio::time::interval(Duration::from_millis(10));
+    pause.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         if let Some(value) = check().await {
             return value;

@@ -1,6 +1,7 @@
 //! The one commit of acceptance, against a simple model: whatever arrives at once, on however many connections.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use payfleet::domain::ids::Kind;
 use payfleet::postgres::clock::DatabaseClock;
@@ -16,7 +17,10 @@ use super::orders::{self, User};
 use crate::harness::Database;
 
 pub fn acceptor(database: &Database, connections: usize, tasks: &TaskTracker) -> Acceptor {
-    let layout = Layout { connections, ..Layout::default() };
+    acceptor_of(Layout { connections, ..Layout::default() }, database, tasks)
+}
+
+pub fn acceptor_of(layout: Layout, database: &Database, tasks: &TaskTracker) -> Acceptor {
     let batch = Accepting { clock: DatabaseClock::default() };
     Acceptor::new(Combiner::start(batch, &database.settings(), layout, tasks))
 }
@@ -172,7 +176,9 @@ async fn whatever_arrives_at_once_nobody_overdraws_and_no_key_pays_twice() {
 async fn deposits_and_withdrawals_of_the_same_accounts_never_deadlock() {
     let database = Database::new().await;
     let tasks = TaskTracker::new();
-    let acceptors: Vec<Acceptor> = (0..3).map(|_| acceptor(&database, 2, &tasks)).collect();
+    // Nobody is to give up before the last of them is served.
+    let layout = Layout { connections: 2, patience: Duration::from_secs(30), ..Layout::default() };
+    let acceptors: Vec<Acceptor> = (0..3).map(|_| acceptor_of(layout, &database, &tasks)).collect();
     let mut users = Vec::new();
     for _ in 0..4 {
         users.push(orders::user_with(&database.owner, 1_000_000).await);

@@ -4,14 +4,13 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{join_all, try_join_all};
 use payfleet::domain::ids::Kind;
-use payfleet::postgres::clock::DatabaseClock;
-use payfleet::postgres::combiner::{Combiner, Layout, Refused};
-use payfleet::transactions::accept::{Accepting, Acceptor, Verdict};
+use payfleet::postgres::combiner::{Layout, Refused};
+use payfleet::transactions::accept::{Acceptor, Verdict};
 use sqlx::{PgPool, Postgres, Transaction};
 use tokio::task::JoinHandle;
 use tokio_util::task::TaskTracker;
 
-use super::acceptance::acceptor;
+use super::acceptance::{acceptor, acceptor_of};
 use super::orders::{self, User};
 use crate::harness::Database;
 
@@ -28,9 +27,7 @@ fn withdraws(acceptor: &Acceptor, user: User, key: &str) -> JoinHandle<Result<Ve
 }
 
 fn with_patience(patience: Duration, database: &Database) -> Acceptor {
-    let layout = Layout { connections: 1, patience, ..Layout::default() };
-    let batch = Accepting { clock: DatabaseClock::default() };
-    Acceptor::new(Combiner::start(batch, &database.settings(), layout, &TaskTracker::new()))
+    acceptor_of(Layout { connections: 1, patience, ..Layout::default() }, database, &TaskTracker::new())
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -57,7 +54,7 @@ async fn a_locked_account_holds_up_nobody_else_and_is_served_once_it_is_free() {
 #[tokio::test]
 async fn an_account_locked_for_longer_than_anybody_waits_refuses_leaves_nothing_and_never_says_short() {
     let database = Database::new().await;
-    let acceptor = with_patience(Duration::from_millis(300), &database);
+    let acceptor = with_patience(Duration::from_secs(3), &database);
     let user = orders::user_with(&database.owner, 0).await;
     let holding = lock(&database.owner, user).await;
     let refused = withdraws(&acceptor, user, "k").await.unwrap();

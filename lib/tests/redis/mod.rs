@@ -141,7 +141,10 @@ async fn a_redis_that_is_gone_is_found_again_when_it_is_back() {
     let mut server = Server::start().await;
     let redis = redis(&server.url());
     let quota = Quota { per_second: 100, burst: 100 };
-    redis.rate_limit("who", quota).await.unwrap();
+    harness::eventually("Redis to be found", Duration::from_secs(10), || async {
+        redis.rate_limit("who", quota).await.ok()
+    })
+    .await;
     server.kill();
     harness::eventually("Redis to be missed", Duration::from_secs(5), || async {
         redis.rate_limit("who", quota).await.err()

@@ -18,7 +18,7 @@ use crate::harness::eventually;
 
 pub const CALL: Duration = Duration::from_secs(10);
 /// For calls that are not answered.
-pub const SHORT: Duration = Duration::from_secs(1);
+pub const SHORT: Duration = Duration::from_secs(3);
 
 pub fn gateways(sim: &Running) -> Gateways {
     gateway::registry(&settings(&sim.base)).unwrap()

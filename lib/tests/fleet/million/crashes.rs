@@ -152,7 +152,11 @@ impl Stand {
         let stay = log.until_inside(Window::C7, relay, STEP).await;
         relay.freeze();
         let lanes = holds(self, &relay.name).await;
-        assert!(!log.has_left(Window::C7, stay) && !lanes.is_empty(), "{} was frozen too late", relay.name);
+        if log.has_left(Window::C7, stay) || lanes.is_empty() {
+            // Frozen too late.
+            relay.thaw();
+            return false;
+        }
         let (numbers, epochs): (Vec<i16>, Vec<i64>) = lanes.into_iter().unzip();
         let newer = "SELECT bool_and(EXISTS (SELECT FROM checkpoints WHERE checkpoints.lane = held.lane AND checkpoints.epoch > held.epoch))
                      FROM unnest($1::smallint[], $2::bigint[]) AS held (lane, epoch)";
