@@ -5,15 +5,20 @@
 //! starts anew from what was acknowledged. Two things are left to the feeder:
 //! - a broker accepts any first sequence number of a producer it does not know, so the first record to each partition must be
 //!   acknowledged before a second is sent;
-//! - a producer that reported one failure must be thrown away.
+//! - a producer that reported one failure must be thrown away, and one whose threads stand still. The library waits by the time of day: if
+//!   that is set back, some of its threads stand for as long (librdkafka #2145), and what they were to do is not done.
 //!
 //! If it dies here: what was sent but not acknowledged may or may not have arrived. It is sent again by whoever comes next.
+
+use std::marker::PhantomData;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{DeliveryResult, OwnedHeaders};
-use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
+use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, PurgeConfig, ThreadedProducer};
 use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::util::IntoOpaque;
 
@@ -49,9 +54,13 @@ pub enum NotQueued {
 /// See the module.
 pub struct Producer<R: Receipt> {
     inner: Option<ThreadedProducer<Context<R>>>,
+    beats: Arc<AtomicU64>,
 }
 
-struct Context<R>(std::marker::PhantomData<fn(R)>);
+struct Context<R> {
+    beats: Arc<AtomicU64>,
+    receipts: PhantomData<fn(R)>,
+}
 
 impl<R: Receipt> ClientContext for Context<R> {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
@@ -63,6 +72,11 @@ impl<R: Receipt> ClientContext for Context<R> {
 
     fn error(&self, error: KafkaError, reason: &str) {
         tracing::warn!(%error, reason, "the producer has trouble with its brokers");
+    }
+
+    /// The numbers themselves are of no use here: one of the library's threads gathers them, and another brings them.
+    fn stats_raw(&self, _: &[u8]) {
+        self.beats.fetch_add(1, Ordering::Relaxed);
     }
 }
 
@@ -100,8 +114,11 @@ impl<R: Receipt> Producer<R> {
             .set("message.max.bytes", &size)
             .set("batch.size", &size)
             .set("queue.buffering.max.messages", QUEUE_RECORDS.to_string())
-            .set("queue.buffering.max.kbytes", QUEUE_KBYTES.to_string());
-        Ok(Self { inner: Some(config.create_with_context(Context(std::marker::PhantomData))?) })
+            .set("queue.buffering.max.kbytes", QUEUE_KBYTES.to_string())
+            .set("statistics.interval.ms", BEAT_MS.to_string());
+        let beats = Arc::default();
+        let context = Context { beats: Arc::clone(&beats), receipts: PhantomData };
+        Ok(Self { inner: Some(config.create_with_context(context)?), beats })
     }
 
     /// Hands a record over without waiting. Its receipt is told later what became of it; a record not queued gives it back.
@@ -124,17 +141,27 @@ impl<R: Receipt> Producer<R> {
         self.inner.as_ref()?.client().fatal_error()
     }
 
+    /// Signs of life of the producer's threads: about one a second, also while the brokers are away.
+    pub fn beats(&self) -> u64 {
+        self.beats.load(Ordering::Relaxed)
+    }
+
     /// Records that were handed over and have no answer yet.
     pub fn in_flight(&self) -> i32 {
         self.inner.as_ref().map_or(0, |producer| producer.in_flight_count())
     }
 }
 
-/// Throwing a producer away purges its queue and joins its threads, which blocks for up to half a second: never on the caller.
+/// Throwing a producer away purges its queue and joins its threads, which blocks for up to half a second: never on the caller. Its queue first,
+/// since a thread that stands still is waited for until it goes on, and nothing is to be sent then.
 impl<R: Receipt> Drop for Producer<R> {
     fn drop(&mut self) {
         let Some(inner) = self.inner.take() else { return };
-        if let Err(error) = std::thread::Builder::new().name("producer's end".into()).spawn(move || drop(inner)) {
+        let ending = move || {
+            inner.purge(PurgeConfig::default().queue().inflight().non_blocking());
+            drop(inner);
+        };
+        if let Err(error) = std::thread::Builder::new().name("producer's end".into()).spawn(ending) {
             tracing::warn!(%error, "no thread to end a producer on; it ended on the spot");
         }
     }
@@ -143,3 +170,5 @@ impl<R: Receipt> Drop for Producer<R> {
 /// Whoever feeds the producer keeps fewer in flight; these only bound its memory should that ever fail.
 const QUEUE_RECORDS: usize = 200_000;
 const QUEUE_KBYTES: usize = 128 * 1_024;
+
+const BEAT_MS: u64 = 1_000;

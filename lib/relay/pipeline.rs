@@ -29,6 +29,11 @@ const GATE_LASTS: Duration = Duration::from_secs(3_600);
 /// A producer that has ended tells of the record at fault within this time, if it is one of ours.
 const WORD_WITHIN: Duration = Duration::from_secs(1);
 
+/// How often it is looked whether the producer's threads go on, and after how many looks without a sign of that it is left behind. Not by the
+/// clock: a process that was frozen as a whole goes on as one.
+const LOOK: Duration = Duration::from_secs(1);
+const LOOKS: u32 = 10;
+
 /// A page to be handed to the producer.
 pub struct Outbound {
     pub lane: i16,
@@ -75,10 +80,19 @@ struct Topic {
     open_since: [Option<Instant>; LANES as usize],
 }
 
+/// What was seen of the producer's signs of life.
+struct Pulse {
+    beats: u64,
+    looked_at: Instant,
+    /// Looks since the last that saw another.
+    missed: u32,
+}
+
 pub struct Pipeline {
     producer: Producer<Arc<Page>>,
     /// Since when the producer is known to have ended.
     ended_at: Option<Instant>,
+    pulse: Pulse,
     topics: Vec<Topic>,
     queue: VecDeque<Outbound>,
     /// Pages that were handed over and are not delivered yet.
@@ -94,6 +108,7 @@ impl Pipeline {
         Ok(Self {
             producer: Producer::new(settings, client)?,
             ended_at: None,
+            pulse: Pulse { beats: 0, looked_at: Instant::now(), missed: 0 },
             topics: Vec::new(),
             queue: VecDeque::new(),
             handed_over: Vec::new(),
@@ -118,7 +133,7 @@ impl Pipeline {
     /// Behind a refusal nothing more is fed: not every refusal ends the producer, and what follows a record must not arrive before it.
     pub fn pump(&mut self) -> (Pumped, Vec<i16>) {
         self.handed_over.retain(|(_, page)| !page.is_delivered());
-        if self.is_spoilt() || self.has_died_in_silence() {
+        if self.is_spoilt() || self.has_died_in_silence() || self.stands_still() {
             return (Pumped::Opening, Vec::new());
         }
         let mut waiting = VecDeque::new();
@@ -164,7 +179,22 @@ impl Pipeline {
         true
     }
 
-    /// Nothing of what it was given will arrive.
+    /// What it was given may arrive all the same, once it goes on: as anything that is sent again may arrive twice.
+    fn stands_still(&mut self) -> bool {
+        if self.pulse.looked_at.elapsed() >= LOOK {
+            let beats = self.producer.beats();
+            let missed = if beats == self.pulse.beats { self.pulse.missed + 1 } else { 0 };
+            self.pulse = Pulse { beats, looked_at: Instant::now(), missed };
+        }
+        let is_over = self.pulse.missed >= LOOKS && !(self.handed_over.is_empty() && self.queue.is_empty());
+        if is_over {
+            tracing::warn!("the producer stands still; it is left behind, and what it was given is sent again");
+            self.give_up();
+        }
+        is_over
+    }
+
+    /// Nothing more is expected of what it was given.
     fn give_up(&self) {
         let waiting = self.queue.iter().map(|outbound| &outbound.page);
         for page in self.handed_over.iter().map(|(_, page)| page).chain(waiting) {

@@ -146,7 +146,13 @@ impl Assignment {
         }
     }
 
-    fn settle(&mut self, finished: &Finished) {
+    /// What ends from now on is the caller's to wait for, and to be settled.
+    pub(super) fn hand_out_ends(&mut self) -> mpsc::Receiver<Finished> {
+        let (_, nothing) = mpsc::channel();
+        std::mem::replace(&mut self.finished, nothing)
+    }
+
+    pub(super) fn settle(&mut self, finished: &Finished) {
         self.records -= 1;
         self.bytes -= finished.bytes;
         let Some(owned) = self.partitions.iter_mut().find(|owned| owned.assignment == finished.assignment) else {

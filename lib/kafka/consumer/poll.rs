@@ -61,18 +61,22 @@ pub(super) fn run<H: Handler>(member: &Member, work: Weak<Work<H>>, signals: &Si
     drop(assignment);
     drop(membership);
     let drained_by = result?;
-    // What is still in hand here, the next owner gets too: it finds out what was done.
+    // What is still in hand here, the next owner gets too: it finds out what was done. The assignment is not held while waiting: where the
+    // consumer is being closed it is needed.
+    let ends = context.assignment().hand_out_ends();
     loop {
-        let mut assignment = context.assignment();
-        assignment.collect();
+        let assignment = context.assignment();
         assignment.report();
         if assignment.is_idle() || Instant::now() >= drained_by || signals.abandoned.is_cancelled() {
             return Ok(());
         }
-        // Not held while waiting: where the consumer is being closed it is needed.
         drop(assignment);
         signals.rounds.fetch_add(1, Ordering::Relaxed);
-        std::thread::sleep(LOOK);
+        match ends.recv_timeout(LOOK) {
+            Ok(finished) => context.assignment().settle(&finished),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(()),
+        }
     }
 }
 

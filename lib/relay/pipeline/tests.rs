@@ -1,6 +1,12 @@
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use rdkafka::mocking::MockCluster;
 use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
 use time::OffsetDateTime;
+use tracing::field::Field;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use uuid::Uuid;
 
 use super::*;
@@ -149,5 +155,53 @@ async fn a_full_queue_is_waited_for_and_refuses_nothing() {
     let page = waiting.page.clone();
     pipeline.push(waiting);
     assert_eq!(pipeline.pump(), (Pumped::Full, vec![]));
+    assert_eq!(page.refusal(), None);
+}
+
+/// Whoever says so first is never seen again, as when the time of day was set back by years under it.
+struct Stands(&'static str, AtomicBool);
+
+impl<S: Subscriber> Layer<S> for Stands {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
+        let mut says_so = false;
+        event.record(&mut |field: &Field, value: &dyn fmt::Debug| {
+            says_so |= field.name() == "message" && format!("{value:?}") == self.0;
+        });
+        if says_so && !self.1.swap(true, Ordering::SeqCst) {
+            loop {
+                std::thread::park();
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_given_to_a_producer_that_stands_still_is_given_up_and_nothing_more_is_fed_to_it() {
+    let stands = Stands("the producer has trouble with its brokers", AtomicBool::new(false));
+    tracing::subscriber::set_global_default(tracing_subscriber::registry().with(stands)).unwrap();
+    let mut pipeline = pipeline();
+    let given = page_of(3, &["a"], 10);
+    let page = given.page.clone();
+    pipeline.push(given);
+    until("the page to be given up", || {
+        pipeline.pump();
+        page.refusal().is_some()
+    })
+    .await;
+    assert_eq!(page.refusal(), Some(RDKafkaErrorCode::Fatal));
+    assert_eq!(pipeline.pump(), (Pumped::Opening, vec![]), "something was fed to it");
+}
+
+#[tokio::test]
+async fn a_producer_whose_brokers_are_away_is_not_taken_for_one_that_stands_still() {
+    let mut pipeline = pipeline();
+    let given = page_of(3, &["a"], 10);
+    let page = given.page.clone();
+    pipeline.push(given);
+    until("it to live for longer than one that does not would be waited for", || {
+        pipeline.pump();
+        pipeline.producer.beats() > u64::from(LOOKS) + 3
+    })
+    .await;
     assert_eq!(page.refusal(), None);
 }

@@ -124,13 +124,9 @@ fn an_attempt_whose_page_was_left_for_another_in_doubt_is_in_doubt_once_its_gate
     let back = step(&told_of_the_second(seconds(2), &waiting, &page())).applied_to(&waiting, seconds(2));
     assert_eq!((back.status, back.attempt, back.attempts[1].state), (Status::Unknown, 1, AttemptState::Expired));
     let left = back.attempts[1].id;
-    let put_before = Source::Answer { asked_at: seconds(1), delivered: true };
-    let stray = News { attempt: left, source: put_before, outcome: &page() };
-    let stray = within(seconds(3), |context| learn(&back, stray, context));
-    assert!(
-        matches!(stray, Decision::Nothing(_)),
-        "an answer to a question put before it was left is no bell: {stray:?}"
-    );
+    let stray = Source::Answer { asked_at: seconds(1), delivered: true };
+    let stray = of_the_second(seconds(3), &back, stray, &page());
+    assert!(matches!(stray, Decision::Nothing(_)), "asked before it was left: {stray:?}");
     let bell = within(seconds(3), |context| rung(&back, left, Uuid::now_v7(), context));
     let doubted = step(&bell).applied_to(&back, seconds(3));
     assert_eq!(doubted.doubted().map(|attempt| attempt.number).collect::<Vec<_>>(), [2]);
